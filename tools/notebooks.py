@@ -163,7 +163,7 @@ def tidy(output: NotebookNode) -> NotebookNode:
 def small_png(data: bytes) -> bytes:
     """Compress a PNG: 256 colours where no eye sees it, all of its colours otherwise."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    few = image.quantize(256, dither=Image.Dither.NONE)
+    few = image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     difference = ImageChops.difference(image, few.convert("RGB"))
     if max(high for _, high in difference.getextrema()) <= 12:
         image = few
