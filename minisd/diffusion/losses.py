@@ -57,10 +57,8 @@ def prior_term(
 ) -> Tensor:
     """L_T: what the end of the forward process still tells of x_0, against p(x_T) = N(mean, variance)."""
     a = schedule.alpha_bar[-1]
-    other = torch.tensor(variance, dtype=torch.float64)
-    kl = gaussian_kl(
-        float(a.sqrt()) * x_0, (1 - a).to(x_0), torch.tensor(mean).to(x_0), other.to(x_0)
-    )
+    prior = torch.tensor([mean, variance], dtype=torch.float64).to(x_0)
+    kl = gaussian_kl(float(a.sqrt()) * x_0, (1 - a).to(x_0), prior[0], prior[1])
     return kl.flatten(1).sum(dim=1)
 
 

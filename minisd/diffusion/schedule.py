@@ -323,7 +323,7 @@ class NoiseSchedule:
 
     def _time(self, t: float | Tensor) -> Tensor:
         """``t`` as float64 on the CPU, where the tables are; refused outside the schedule."""
-        t = torch.as_tensor(t, device="cpu").double()
+        t = torch.as_tensor(t, dtype=torch.float64, device="cpu")
         if not ((t >= -1) & (t <= self.T - 1)).all():
             raise ValueError(f"t is {t.tolist()}; it must lie in [-1, {self.T - 1}]")
         return t
