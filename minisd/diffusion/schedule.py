@@ -240,7 +240,7 @@ class NoiseSchedule:
         -------
         mean : Tensor, shape [B, ...]
         variance : Tensor
-            Broadcasts against the mean: shape [] or [B, 1, ...].
+            Broadcasts against the mean: shape [] (float64) or [B, 1, ...].
 
         Raises
         ------
@@ -256,8 +256,9 @@ class NoiseSchedule:
         alpha = a_t / a_prev
         on_x_0 = a_prev.sqrt() * (1 - alpha) / (1 - a_t)
         on_x_t = alpha.sqrt() * (1 - a_prev) / (1 - a_t)
+        mean = _like(on_x_0, x_0) * x_0 + _like(on_x_t, x_t) * x_t
         variance = (1 - a_prev) / (1 - a_t) * (1 - alpha)
-        return _like(on_x_0, x_0) * x_0 + _like(on_x_t, x_t) * x_t, _like(variance, x_t)
+        return mean, variance if variance.ndim == 0 else _like(variance, x_t)
 
     def convert(
         self, value: Tensor, x_t: Tensor, t: float | Tensor, source: Kind, target: Kind
@@ -348,15 +349,19 @@ def _same_shape(name: str, tensor: Tensor, other_name: str, other: Tensor) -> No
         )
 
 
-def _like(coefficient: Tensor, x: Tensor) -> Tensor:
-    """A coefficient of shape [] or [B], made to multiply x of shape [B, ...]."""
-    if coefficient.ndim and coefficient.shape != x.shape[:1]:
+def _like(coefficient: Tensor, x: Tensor) -> float | Tensor:
+    """A coefficient of shape [] or [B], made to multiply x of shape [B, ...].
+
+    One for all is a plain number, which costs no transfer to x's device and no digit of a half-precision x.
+    """
+    if coefficient.ndim == 0:
+        return coefficient.item()
+    if coefficient.shape != x.shape[:1]:
         raise ValueError(
             f"t has shape {tuple(coefficient.shape)}; it must be one time, or one for each of the "
             f"{x.shape[0] if x.ndim else 0} pictures"
         )
-    shape = coefficient.shape + (1,) * (x.ndim - 1 if coefficient.ndim else 0)
-    return coefficient.to(x.dtype).to(x.device).reshape(shape)
+    return coefficient.to(x.dtype).to(x.device).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def checked_times(schedule: NoiseSchedule, times: Sequence[float] | Tensor) -> Tensor:
