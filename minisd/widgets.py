@@ -14,7 +14,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,10 @@ _PLAY = (
     "b.timer=setInterval(()=>{r.value=+r.value+1;r.oninput();"
     "if(+r.value===+r.max){clearInterval(b.timer);b.timer=0;b.textContent='Play'}},250)}"
     "b.textContent=b.timer?'Stop':'Play'"
+)
+_BUTTON = (
+    "font:inherit;color:inherit;background:none;border:1px solid currentColor;"
+    "border-radius:.25em;padding:.1em .7em;min-width:4em"
 )
 
 
@@ -82,7 +86,7 @@ class Slider:
         -------
         ipywidgets.VBox
             A selection slider above an image. Between numbers it offers `BETWEEN` more, for which
-            there is no frame in the HTML; whole numbers stay whole.
+            there is no frame in the HTML; integers stay integers.
         """
         widgets = require("ipywidgets", "book")
         values = fill_in(self.values)
@@ -173,8 +177,8 @@ def slider(
     page = (
         '<figure class="minisd-slider" style="margin:1em 0">\n'
         + "\n".join(frames)
-        + '\n<div style="display:flex;flex-wrap:wrap;gap:.75em;align-items:center">\n'
-        f'<button type="button" onclick="{_PLAY}">Play</button>\n'
+        + '\n<div style="display:flex;flex-wrap:wrap;gap:.75em;align-items:center;margin-top:.6em">\n'
+        f'<button type="button" onclick="{_PLAY}" style="{_BUTTON}">Play</button>\n'
         '<label style="display:flex;flex:1 1 14em;gap:.75em;align-items:center">'
         f"<span>{html.escape(label)}</span>"
         f'<input type="range" min="0" max="{len(values) - 1}" value="{start}" step="1"'
@@ -194,7 +198,7 @@ def fill_in(values: tuple) -> list:
     Parameters
     ----------
     values : tuple
-        Whole numbers keep to whole numbers, so fewer fit between close ones.
+        Integers keep to integers, so fewer fit between close ones.
 
     Returns
     -------
@@ -211,7 +215,7 @@ def fill_in(values: tuple) -> list:
     steps = np.diff(np.array(values, dtype=float))
     if not (np.all(steps > 0) or np.all(steps < 0)):
         raise ValueError(f"values is {list(values)}; numbers rise throughout or fall throughout")
-    whole = all(float(value).is_integer() for value in values)
+    whole = all(isinstance(value, Integral) for value in values)
     filled = [values[0]]
     for left, right in itertools.pairwise(values):
         between = np.linspace(left, right, BETWEEN + 2)[1:-1]
