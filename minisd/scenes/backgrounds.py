@@ -86,7 +86,9 @@ class Canvas:
         """Grain below y: brightness that varies from spot to spot, wider than tall."""
         top = round(y * self.unit)
         w, h = self.image.width, self.image.height - top
-        noise = Image.fromarray((255 * rng.random((h // 3, w // 8))).astype(np.uint8))
+        # As many spots whatever the size, so that the size does not change what is drawn next.
+        spots = rng.random((round(85 * (HEIGHT - y)), round(32 * WIDTH)))
+        noise = Image.fromarray((255 * spots).astype(np.uint8))
         noise = np.asarray(noise.resize((w, h), Image.Resampling.BICUBIC), np.float32)[..., None]
         pixels = np.asarray(self.image, np.float32).copy()
         pixels[top:] *= 1 + amount * (noise / 127.5 - 1)

@@ -19,7 +19,7 @@ from minisd.scenes.sketch import MARGIN, Sketch
 COLOUR_RGB = {
     "red": (222, 52, 50),
     "orange": (250, 138, 34),
-    "yellow": (252, 212, 48),
+    "yellow": (255, 218, 48),
     "green": (52, 166, 74),
     "blue": (50, 104, 214),
     "purple": (142, 70, 178),
@@ -35,7 +35,6 @@ CENTRE = {
 }
 """Middle of a thing from left (0) to right (1)."""
 
-_SUPERSAMPLE = 4
 _POSES = 6
 _VARIANTS = 6
 _SEAT = 0.67  # a bench's seat, from the top of its square
@@ -85,7 +84,7 @@ def draw(factors: SceneFactors, rng: np.random.Generator, size: int = 64) -> Sce
     rng : numpy.random.Generator
         Gives view, light, positions, poses, hues and wordings; only `rng.random` is used.
     size : int
-        Height and width in pixels, from 16 to 512.
+        Height and width in pixels, from 16 to 256.
 
     Returns
     -------
@@ -97,8 +96,8 @@ def draw(factors: SceneFactors, rng: np.random.Generator, size: int = 64) -> Sce
     ValueError
         `size` is out of range.
     """
-    if not 16 <= size <= 512:
-        raise ValueError(f"size is {size}; allowed is 16 to 512")
+    if not 16 <= size <= 256:
+        raise ValueError(f"size is {size}; allowed is 16 to 256")
     canvas, waterline = _background(factors.background, rng, size)
     spots = _layout(factors, rng, waterline)
     night = factors.background == "night street"
@@ -111,9 +110,8 @@ def draw(factors: SceneFactors, rng: np.random.Generator, size: int = 64) -> Sce
         cover = _place(canvas, factors.things[i], spots[i], rng, night)
         covers &= ~cover
         covers[i] = cover
-    canvas *= np.array(
-        [0.95 + 0.1 * rng.random() + 0.04 * rng.random() for _ in range(3)], np.float32
-    )
+    tint = [_between(rng, 0.98, 1.02) for _ in range(3)]
+    canvas *= np.array(tint, np.float32) * _between(rng, 0.94, 1.04)
     image = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
     return Scene(image, covers, factors, captions(factors, rng))
 
@@ -135,7 +133,7 @@ def _background(name: str, rng: np.random.Generator, size: int) -> tuple[np.ndar
     return window.copy(), (2 * size * backgrounds.WATERLINE - top) / view
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=40)
 def _painted(name: str, variant: int, size: int) -> Image.Image:
     canvas = backgrounds.Canvas(4 * size)
     backgrounds.PAINTERS[name](canvas, np.random.default_rng(variant))
@@ -171,9 +169,7 @@ def _place(
 ) -> np.ndarray:
     """Draw a thing onto the canvas, in place; returns its cover, bool [size, size]."""
     size = len(canvas)
-    sprite = _sprite(
-        thing.category, thing.accessory, int(rng.random() * _POSES), round(SIDE[thing.size] * size)
-    )
+    sprite = _sprite(thing.category, thing.accessory, int(rng.random() * _POSES), thing.size, size)
     scale_x, scale_y = spot.width * size / sprite.unit, spot.height * size / sprite.unit
     width, height = scale_x * sprite.side, scale_y * sprite.side
     # The sprite's corner in pixels of the picture, then what of it lies within the picture.
@@ -192,8 +188,8 @@ def _place(
     if spot.flip:
         layers = layers[:, ::-1]
     jitter = np.array([_between(rng, -1, 1) for _ in range(3)], np.float32)
-    colour = np.array(COLOUR_RGB[thing.colour], np.float32) * (1 + 0.04 * jitter) + 5 * jitter[::-1]
-    light = np.array((0.93, 0.93, 1.0) if night else (1.0, 1.0, 1.0), np.float32) * _between(
+    colour = np.array(COLOUR_RGB[thing.colour], np.float32) * (1 + 0.03 * jitter) + 4 * jitter[::-1]
+    light = np.array((0.96, 0.95, 1.0) if night else (1.0, 1.0, 1.0), np.float32) * _between(
         rng, 0.95, 1.05
     )
     rim = 0.45 * colour + 0.55 * _LAMP_LIGHT if night else 0.32 * colour
@@ -223,14 +219,16 @@ class _Sprite:
     unit: float
 
 
-@lru_cache(maxsize=2048)
-def _sprite(category: str, accessory: str, pose: int, pixels: int) -> _Sprite:
-    unit = _SUPERSAMPLE * pixels
+@lru_cache(maxsize=400)
+def _sprite(category: str, accessory: str, pose: int, thing_size: str, size: int) -> _Sprite:
+    # Small pictures need finer steps at the edges, large ones would fill the memory.
+    supersample = max(256 // size, 2)
+    unit = supersample * SIDE[thing_size] * size
     sketch = Sketch(round((1 + 2 * MARGIN) * unit))
     face = shapes.SHAPES[category](sketch, 2 * pose / (_POSES - 1) - 1)
     if face is not None and accessory != "none":
         accessories.WEAR[accessory](sketch, face)
-    outline = sketch.outline(0.6 * _SUPERSAMPLE / unit)
+    outline = sketch.outline(0.6 * supersample * size / 64 / unit)
     first = np.concatenate([sketch.fixed, sketch.cover[..., None]], axis=2)
     shadow = 0 * sketch.cover if category in IN_THE_AIR else _shadow(sketch)
     second = np.stack([sketch.paint, outline, shadow], axis=2)

@@ -26,13 +26,13 @@ def dog(s: Sketch, sway: float) -> Face:
     x, y = 0.66, 0.36 + 0.02 * sway
     s.line([(0.12, 0.56), (0.05, 0.44), (0.05 + 0.04 * sway, 0.30)], 0.08, paint(0.85))
     for left in (0.24, 0.64):
-        s.box(left, 0.66, left + 0.12, 0.97, 0.05, paint(0.68))
+        s.box(left, 0.66, left + 0.12, 0.97, 0.05, paint(0.72))
     s.ellipse(0.42, 0.65, 0.35, 0.18, paint())
     for left in (0.10, 0.50):
         s.box(left, 0.64, left + 0.13, 0.98, 0.055, paint(0.95))
     s.ellipse(x, y, 0.27, 0.25, paint())
-    s.ellipse(x - 0.27, y + 0.06, 0.09, 0.21, paint(0.62), 12)
-    s.ellipse(x + 0.27, y + 0.06, 0.09, 0.21, paint(0.62), -12)
+    s.ellipse(x - 0.27, y + 0.06, 0.09, 0.21, paint(0.72), 12)
+    s.ellipse(x + 0.27, y + 0.06, 0.09, 0.21, paint(0.72), -12)
     s.ellipse(x, y + 0.13, 0.16, 0.12, paint(1.65))
     s.ellipse(x, y + 0.215, 0.05, 0.06, ROSE)
     _eyes(s, x, y - 0.03, 0.22, 0.042)
@@ -80,7 +80,7 @@ def bird(s: Sketch, sway: float) -> Face:
     for leg in (0.42, 0.56):
         s.line([(leg, 0.80), (leg, 0.95)], 0.035, AMBER)
         s.line([(leg, 0.95), (leg + 0.10, 0.965)], 0.035, AMBER)
-    s.polygon([(0.30, 0.56), (0.01, 0.44 + 0.05 * sway), (0.05, 0.66), (0.26, 0.74)], paint(0.65))
+    s.polygon([(0.30, 0.56), (0.01, 0.44 + 0.05 * sway), (0.05, 0.66), (0.26, 0.74)], paint(0.72))
     s.polygon([(x + 0.18, y - 0.09), (0.99, y + 0.03), (x + 0.18, y + 0.12)], AMBER)
     s.blob(
         [(0.52, 0.26), (0.80, 0.44), (0.76, 0.72), (0.50, 0.86), (0.24, 0.74), (0.18, 0.54)],
@@ -88,7 +88,7 @@ def bird(s: Sketch, sway: float) -> Face:
     )
     s.ellipse(0.62, 0.68, 0.17, 0.15, paint(1.6))
     s.ellipse(x, y, 0.245, 0.23, paint())
-    s.ellipse(0.36, 0.60, 0.21, 0.12, paint(0.68), 24 + 10 * sway)
+    s.ellipse(0.36, 0.60, 0.21, 0.12, paint(0.72), 24 + 10 * sway)
     s.ellipse(0.33, 0.585, 0.14, 0.06, paint(0.9), 24 + 10 * sway)
     _eyes(s, x + 0.06, y - 0.02, 0.19, 0.045)
     return Face(x + 0.06, y - 0.02, 0.19, y - 0.21)
@@ -100,7 +100,7 @@ def horse(s: Sketch, sway: float) -> Face:
     hair = paint(0.42)
     s.line([(0.10, 0.46), (0.03, 0.56), (0.05 + 0.03 * sway, 0.78)], 0.09, hair)
     for left in (0.22, 0.56):
-        s.box(left, 0.58, left + 0.085, 0.97, 0.03, paint(0.66))
+        s.box(left, 0.58, left + 0.085, 0.97, 0.03, paint(0.72))
     s.blob(
         [(0.08, 0.44), (0.36, 0.42), (0.66, 0.40), (0.70, 0.58), (0.40, 0.68), (0.11, 0.64)],
         paint(),
@@ -121,31 +121,28 @@ def horse(s: Sketch, sway: float) -> Face:
     s.ellipse(x + 0.19, y + 0.12, 0.016, 0.02, NIGHT)
     s.line([(x - 0.08, y - 0.16), (x - 0.02, y - 0.04)], 0.06, hair)
     _eyes(s, x + 0.055, y - 0.015, 0.13, 0.034)
-    return Face(x + 0.055, y - 0.015, 0.155, y - 0.10)
+    return Face(x + 0.055, y - 0.015, 0.155, y - 0.14)
 
 
 def elephant(s: Sketch, sway: float) -> Face:
     """Large ear, trunk to the ground."""
-    x, y = 0.68, 0.38
+    x, y = 0.66, 0.36
     s.line([(0.08, 0.44), (0.03, 0.58), (0.04, 0.68)], 0.045, paint(0.7))
     for left in (0.24, 0.52):
-        s.box(left, 0.62, left + 0.14, 0.97, 0.05, paint(0.66))
+        s.box(left, 0.62, left + 0.14, 0.97, 0.05, paint(0.72))
     s.ellipse(0.38, 0.52, 0.34, 0.28, paint())
     for left in (0.08, 0.42):
         s.box(left, 0.60, left + 0.17, 0.98, 0.06, paint(0.95))
         for toe in (0.035, 0.085, 0.135):
             s.ellipse(left + toe, 0.96, 0.024, 0.022, CREAM)
-    s.ellipse(x, y, 0.25, 0.24, paint())
-    s.line(
-        [(x + 0.14, y + 0.02), (0.86, 0.58), (0.85, 0.80), (0.95, 0.86 - 0.05 * sway)],
-        0.12,
-        paint(),
-    )
-    s.line([(x + 0.06, y + 0.20), (x + 0.10, y + 0.30), (x + 0.22, y + 0.30)], 0.05, CREAM)
-    s.ellipse(x - 0.24, y + 0.0, 0.185, 0.25, paint(0.66), 8 * sway)
-    s.ellipse(x - 0.23, y + 0.02, 0.115, 0.17, ROSE, 8 * sway)
-    _eyes(s, x + 0.065, y - 0.06, 0.19, 0.042)
-    return Face(x + 0.065, y - 0.06, 0.19, y - 0.20)
+    s.ellipse(x, y, 0.25, 0.25, paint())
+    trunk = [(x + 0.12, y + 0.06), (0.84, 0.58), (0.84, 0.80), (0.95, 0.86 - 0.05 * sway)]
+    s.line(trunk, 0.15, paint())
+    s.line([(x + 0.02, y + 0.20), (x + 0.05, y + 0.29), (x + 0.15, y + 0.31)], 0.05, CREAM)
+    s.ellipse(x - 0.25, y, 0.19, 0.26, paint(0.72), 8 * sway)
+    s.ellipse(x - 0.24, y + 0.02, 0.12, 0.18, ROSE, 8 * sway)
+    _eyes(s, x + 0.08, y - 0.04, 0.19, 0.038)
+    return Face(x + 0.08, y - 0.04, 0.19, y - 0.21)
 
 
 def teddy_bear(s: Sketch, sway: float) -> Face:
@@ -175,7 +172,7 @@ def car(s: Sketch, sway: float) -> None:
     s.polygon([(0.51, 0.58), (0.51, roof + 0.02), (0.62, roof + 0.05), (0.71, 0.58)], GLASS)
     s.blob([(0.02, 0.84), (0.03, 0.62), (0.22, 0.56), (0.74, 0.56), (0.95, 0.64), (0.98, 0.84), (0.80, 0.88),
             (0.20, 0.88)], paint())  # fmt: skip
-    s.box(0.03, 0.78, 0.97, 0.86, 0.03, paint(0.62))
+    s.box(0.03, 0.78, 0.97, 0.86, 0.03, paint(0.72))
     s.line([(0.485, 0.60), (0.485, 0.78)], 0.016, paint(0.5))
     s.line([(0.52, 0.65), (0.58, 0.65)], 0.022, CREAM)
     s.ellipse(0.92, 0.69, 0.045, 0.045, ink(255, 240, 160))
@@ -255,9 +252,9 @@ def kite(s: Sketch, sway: float) -> None:
         s.polygon([(x, y), (x + 0.10, y - 0.055), (x + 0.10, y + 0.055)], paint(0.7))
     for corner, following, shade in (
         (left, top, 1.0),
-        (top, right, 0.66),
+        (top, right, 0.72),
         (right, bottom, 1.0),
-        (bottom, left, 0.66),
+        (bottom, left, 0.72),
     ):
         s.polygon([middle, corner, following], paint(shade))
     for end in (top, right, bottom, left):
@@ -272,7 +269,7 @@ def umbrella(s: Sketch, sway: float) -> None:
         np.array([-0.49, -0.30, -0.10, 0.10, 0.30, 0.49])
         + np.array([0, 1, 1, 1, 1, 0]) * 0.03 * sway
     )
-    for i, shade in enumerate((0.66, 1.0, 0.72, 1.0, 0.66)):
+    for i, shade in enumerate((0.76, 1.0, 0.76, 1.0, 0.76)):
         a, b = edges[i], edges[i + 1]
         arc = [(0.5 + e * np.sin(u), 0.52 - 0.45 * np.cos(u)) for e, us in
                ((a, np.linspace(0, np.pi / 2, 12)), (b, np.linspace(np.pi / 2, 0, 12))) for u in us]  # fmt: skip
@@ -358,7 +355,7 @@ SHAPES: dict[str, Callable[[Sketch, float], Face | None]] = {
 
 def _eyes(s: Sketch, x: float, y: float, gap: float, radius: float) -> None:
     for side in (-1, 1):
-        s.ellipse(x + side * gap / 2, y, 1.25 * radius, 1.35 * radius, CREAM)
+        s.ellipse(x + side * gap / 2, y, 1.2 * radius, 1.3 * radius, CREAM)
         s.ellipse(x + side * gap / 2, y, radius, 1.1 * radius, NIGHT)
         s.ellipse(
             x + side * gap / 2 - 0.3 * radius, y - 0.4 * radius, 0.35 * radius, 0.35 * radius, CREAM

@@ -51,7 +51,7 @@ def scene(index: int, seed: int = 0, size: int = 64) -> Scene:
     Raises
     ------
     ValueError
-        `index` or `seed` is negative, or `size` is out of range.
+        `index` or `seed` is negative or not whole, or `size` is out of range.
     """
     rng = _rng(index, seed)
     return draw(random_factors(rng), rng, size)
@@ -73,7 +73,7 @@ def scene_factors(index: int, seed: int = 0) -> SceneFactors:
     Raises
     ------
     ValueError
-        `index` or `seed` is negative.
+        `index` or `seed` is negative or not whole.
     """
     return random_factors(_rng(index, seed))
 
@@ -96,7 +96,7 @@ def scenes(indices: Iterable[int], seed: int = 0, size: int = 64) -> SceneBatch:
     Raises
     ------
     ValueError
-        There is no index, one is negative, or `size` is out of range.
+        There is no index, one is negative or not whole, or `size` is out of range.
     """
     drawn = [scene(index, seed, size) for index in indices]
     if not drawn:
@@ -114,6 +114,6 @@ def scenes(indices: Iterable[int], seed: int = 0, size: int = 64) -> SceneBatch:
 
 def _rng(index: int, seed: int) -> np.random.Generator:
     for name, value in (("index", index), ("seed", seed)):
-        if value < 0:
-            raise ValueError(f"{name} is {value}; allowed is 0 or more")
+        if value != int(value) or value < 0:
+            raise ValueError(f"{name} is {value}; allowed is a whole number from 0")
     return np.random.Generator(np.random.PCG64([int(seed), int(index)]))
