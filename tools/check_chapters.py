@@ -46,7 +46,7 @@ def sync_faults(book: NotebookNode, source: NotebookNode) -> list[str]:
     return [
         f"cell {i} differs from the .py in its {key}: run it again"
         for i, (cell, text) in enumerate(zip(book.cells, source.cells, strict=True))
-        for key in ("cell_type", "source", "metadata", "id")
+        for key in ("cell_type", "source", "metadata")
         if cell[key] != text[key]
     ]
 
