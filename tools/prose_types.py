@@ -26,6 +26,7 @@ def type_as_text(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Stand on both sides of napoleon, which listens at priority 500."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", keep_colon, priority=400)
     app.connect("autodoc-process-docstring", type_as_text, priority=600)
     return {"parallel_read_safe": True}
