@@ -16,7 +16,7 @@ _IN = {
     "room": ("in a room", "inside a house", "in a living room"),
     "lake": ("by a lake", "at a lake", "by a lake with mountains"),
 }
-_OF = {"snow": "a snowy field", "night street": "a night street"}
+_OF = {"snow": "a snowy field", "lake": "a lake shore"}
 _SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
 _ACCESSORY_WORDS = {
     "none": ("",),
@@ -90,18 +90,17 @@ def _about_one(factors: SceneFactors, rng: np.random.Generator) -> str:
     (thing,) = factors.things
     where, place = pick(rng, _IN[factors.background]), _PLACE[thing.place]
     size, wears = pick(rng, _SIZE_WORDS[thing.size]), pick(rng, _ACCESSORY_WORDS[thing.accessory])
-    noun, colour = thing.category, thing.colour
+    opening, noun, colour = pick(rng, _OPENINGS), thing.category, thing.colour
     texts = (
-        f"{_a(noun)}{wears} {where}",
-        f"{_a(colour)} {noun}{wears} {where}",
-        f"{_a(size)} {noun}{wears} {where}",
-        f"{_a(size)} {colour} {noun}{wears} {where}",
+        f"{opening}{_a(noun)}{wears} {where}",
+        f"{opening}{_a(colour)} {noun}{wears} {where}",
+        f"{opening}{_a(size)} {noun}{wears} {where}",
+        f"{opening}{_a(size)} {colour} {noun}{wears} {where}",
+        f"{opening}{_a(noun)} that is {colour} and {size}, {where}",
         f"{where}, {_a(colour)} {noun}{wears} {place}",
         f"{place}, {_a(size)} {colour} {noun}{wears}",
-        f"{_a(noun)} that is {colour} and {size}, {where}",
     )
-    text = pick(rng, texts)
-    return text if text[0] in "io" else pick(rng, _OPENINGS) + text
+    return pick(rng, texts)
 
 
 def _about_two(factors: SceneFactors, rng: np.random.Generator) -> str:

@@ -19,7 +19,7 @@ from minisd.scenes.sketch import MARGIN, Sketch
 COLOUR_RGB = {
     "red": (222, 52, 50),
     "orange": (250, 138, 34),
-    "yellow": (255, 218, 48),
+    "yellow": (255, 212, 46),
     "green": (52, 166, 74),
     "blue": (50, 104, 214),
     "purple": (142, 70, 178),
@@ -31,7 +31,7 @@ SIDE = {"small": 0.36, "large": 0.60}
 """Edge of the square that a thing fills, in picture heights."""
 CENTRE = {
     "small": {"left": 0.21, "centre": 0.5, "right": 0.79},
-    "large": {"left": 0.33, "centre": 0.5, "right": 0.67},
+    "large": {"left": 0.34, "centre": 0.5, "right": 0.66},
 }
 """Middle of a thing from left (0) to right (1)."""
 
@@ -111,7 +111,7 @@ def draw(factors: SceneFactors, rng: np.random.Generator, size: int = 64) -> Sce
         covers &= ~cover
         covers[i] = cover
     tint = [_between(rng, 0.98, 1.02) for _ in range(3)]
-    canvas *= np.array(tint, np.float32) * _between(rng, 0.94, 1.04)
+    canvas *= np.array(tint, np.float32) * _between(rng, 0.96, 1.05)
     image = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
     return Scene(image, covers, factors, captions(factors, rng))
 
@@ -141,11 +141,14 @@ def _painted(name: str, variant: int, size: int) -> Image.Image:
 
 
 def _layout(factors: SceneFactors, rng: np.random.Generator, waterline: float) -> list[_Spot]:
+    # One above the other stand as far from the edge as the larger of them.
+    stacked = "large" if any(thing.size == "large" for thing in factors.things) else "small"
     spots = []
     for thing in factors.things:
         side = SIDE[thing.size] * _between(rng, 0.95, 1.05)
         stretch = _between(rng, 0.96, 1.04)
-        x = CENTRE[thing.size][thing.place] + _between(rng, -0.02, 0.02)
+        reach = stacked if factors.relation == "above" else thing.size
+        x = CENTRE[reach][thing.place] + _between(rng, -0.02, 0.02)
         if thing.category in IN_THE_AIR:
             high = 0.20 if factors.relation == "above" else 0.27
             foot = (
@@ -188,10 +191,9 @@ def _place(
     if spot.flip:
         layers = layers[:, ::-1]
     jitter = np.array([_between(rng, -1, 1) for _ in range(3)], np.float32)
-    colour = np.array(COLOUR_RGB[thing.colour], np.float32) * (1 + 0.03 * jitter) + 4 * jitter[::-1]
-    light = np.array((0.96, 0.95, 1.0) if night else (1.0, 1.0, 1.0), np.float32) * _between(
-        rng, 0.95, 1.05
-    )
+    colour = np.array(COLOUR_RGB[thing.colour], np.float32) * (1 + 0.02 * jitter) + 4 * jitter[::-1]
+    tone = (0.96, 0.95, 1.0) if night else (1.0, 1.0, 1.0)
+    light = np.array(tone, np.float32) * _between(rng, 0.97, 1.05)
     rim = 0.45 * colour + 0.55 * _LAMP_LIGHT if night else 0.32 * colour
     recipe = np.zeros((7, 3), np.float32)  # by channel, as in _Sprite
     recipe[:3] = 255 * np.diag(light)

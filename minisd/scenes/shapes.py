@@ -269,7 +269,7 @@ def umbrella(s: Sketch, sway: float) -> None:
         np.array([-0.49, -0.30, -0.10, 0.10, 0.30, 0.49])
         + np.array([0, 1, 1, 1, 1, 0]) * 0.03 * sway
     )
-    for i, shade in enumerate((0.76, 1.0, 0.76, 1.0, 0.76)):
+    for i, shade in enumerate((0.86, 1.0, 0.86, 1.0, 0.86)):
         a, b = edges[i], edges[i + 1]
         arc = [(0.5 + e * np.sin(u), 0.52 - 0.45 * np.cos(u)) for e, us in
                ((a, np.linspace(0, np.pi / 2, 12)), (b, np.linspace(np.pi / 2, 0, 12))) for u in us]  # fmt: skip

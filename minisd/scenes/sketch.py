@@ -124,10 +124,10 @@ class Sketch:
         shift = max(round(radius), 1)
         slope[shift:-shift] = blurred[2 * shift :] - blurred[: -2 * shift]
         light = 0.42 * np.clip(slope, 0, 1)
-        dark = 0.4 * np.clip(-slope, 0, 1)
+        dark = 0.36 * np.clip(-slope, 0, 1)
         region = np.s_[y0:y1, x0:x1]
         # What lies behind the part's edge is in its shade, which tells the parts of one colour apart.
-        keep = (1 - mask) * (1 - 0.3 * blurred)
+        keep = (1 - mask) * (1 - 0.22 * blurred)
         shaded = (1 - light) * (1 - dark) * mask
         self.paint[region] = self.paint[region] * keep + fill.paint * shaded
         colour = np.asarray(fill.fixed, np.float32) * shaded[..., None] + (light * mask)[..., None]
