@@ -127,7 +127,7 @@ def test_slider_moves_without_a_kernel(browser, base, name):
         assert all(len(shown) == 1 for shown in frames), frames
         for index in range(len(frames)):
             slider = f"document.querySelectorAll('figure.minisd-slider')[{index}]"
-            page.evaluate(f"{slider}.scrollIntoView({{block: 'center'}})")
+            page.evaluate(f"{slider}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
             page.evaluate(f"{slider}.querySelector('input[type=range]').focus()")
             page.press("Home", 36)
             assert shown_frames(page)[index] == [0]
@@ -163,6 +163,7 @@ def test_light_and_dark(browser, base):
                 "getComputedStyle(e)[i ? 'color' : 'backgroundColor'].match(/[0-9.]+/g).slice(0, 3)"
                 ".reduce((sum, level) => sum + Number(level), 0))"
             )
+            page.wait_for("document.getAnimations().every(a => a.playState === 'finished')")
             page.screenshot(SCREENSHOTS / f"notation-{theme}.png")
         assert page.errors == []
     ground, text = seen["dark"]
