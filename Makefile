@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 HTML := _build/html
 
 # Linux wheels of PyTorch from PyPI bring some GB of CUDA. Without an NVIDIA driver, take PyTorch's
-# own CPU wheel. Say TORCH=cpu or TORCH=cuda to choose yourself; elsewhere there is one wheel.
+# own CPU wheel. Say TORCH=cpu or TORCH=cuda to choose yourself, once: a .venv keeps its kind.
+# Elsewhere there is one wheel.
 ifeq ($(shell uname -s),Linux)
-TORCH ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
+TORCH ?= $(or $(patsubst $(VENV)/.torch-%,%,$(wildcard $(VENV)/.torch-*)),$(if $(shell command -v nvidia-smi),cuda,cpu))
 else
 TORCH := default
 endif
@@ -33,7 +34,7 @@ help: ## say what each target does
 $(INSTALLED): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is \
 	needed, and $(PYTHON) is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	kind=$$(test -e $@ || echo --force-reinstall); \
 	$(PIP) install --no-deps $$kind $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) install -c constraints.txt -e '.[brain,train,book]'
@@ -44,8 +45,9 @@ $(TESTABLE): $(INSTALLED)
 	$(PIP) install -c constraints.txt -e '.[brain,train,book,test]'
 	touch $@
 
+# Sphinx keeps what it read, and would not tell a page's warning a second time: it starts anew.
 book: $(INSTALLED) ## build the book (the default), with warnings as failures
-	rm -rf $(HTML)
+	rm -rf $(HTML) _build/.doctrees
 	$(BIN)/jupyter-book build . -W -n --keep-going
 	$(BIN)/python tools/check_pages.py $(HTML)
 	@echo "The book is at file://$(CURDIR)/$(HTML)/index.html"
