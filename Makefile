@@ -24,7 +24,7 @@ TESTABLE := $(VENV)/.testable
 
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
-.PHONY: help book test pages notebooks serve bench lint clean
+.PHONY: help book test pages notebooks pictures serve bench lint clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -62,6 +62,9 @@ pages: $(TESTABLE) ## look at the built book in a browser, with the network off
 
 notebooks: $(TESTABLE) ## run again the chapters whose code changed
 	$(BIN)/python tools/notebooks.py $(CHAPTERS)
+
+pictures: $(INSTALLED) ## draw the cover and the picture beside it again
+	$(BIN)/python tools/pictures.py
 
 serve: ## show the built book at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(HTML) 8000
