@@ -63,8 +63,8 @@ pages: $(TESTABLE) ## look at the built book in a browser, with the network off
 notebooks: $(TESTABLE) ## run again the chapters whose code changed
 	$(BIN)/python tools/notebooks.py $(CHAPTERS)
 
-pictures: $(INSTALLED) ## draw the cover and the picture beside it again
-	$(BIN)/python tools/pictures.py
+pictures: $(INSTALLED) ## draw the pictures of the welcome page again
+	$(BIN)/python tools/welcome_pictures.py
 
 serve: ## show the built book at http://127.0.0.1:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(HTML) 8000
