@@ -405,7 +405,8 @@ print("step:", torch.allclose(schedule.q_step(x_0, 500, eps), one_step))
 # ```{admonition} A slip in the report
 # :class: note
 # The report's equation (3) has $\alpha_t$ where {eq}`forward-jump` has $\bar\alpha_t$, and so have its loss and its two
-# algorithms. With $\alpha_t = 1 - \beta_t$, as everyone defines it, the noise of one step is taken for the noise of all. See
+# algorithms. With $\alpha_t = 1 - \beta_t$ the noise of one step is then taken for the noise of all. (Some papers, such as
+# {cite:t}`song2021denoising`, write $\alpha_t$ for what is $\bar\alpha_t$ here, on purpose.) See
 # {ref}`the errata <erratum-alpha-bar>`.
 # ```
 #
