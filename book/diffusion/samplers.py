@@ -19,7 +19,7 @@
 # - measure an order of convergence, and say why the grids that are shipped lose it;
 # - say what a sampler's noise buys and what it costs, and run a sampler backwards.
 #
-# **Time** 75 minutes to read; the cells run in about 30 seconds.
+# **Time** 75 minutes to read; the cells run in about 20 seconds.
 #
 # **Before this** {doc}`reverse`: the step back $q(x_{t-1} \mid x_t, x_0)$, and the score.
 
@@ -170,8 +170,8 @@ for t, s in [(700, 699), (700, 650)]:
     mean = a_s.sqrt() * x_0 + (1 - a_s - rho2).sqrt() * eps
     posterior_mean, posterior_variance = schedule.posterior(x_0, x_t, t, s)
     print(
-        torch.allclose(mean, posterior_mean, atol=1e-12),
-        math.isclose(rho2, posterior_variance, rel_tol=1e-9),
+        f"{t} to {s}: mean {same(mean, posterior_mean)},",
+        f"variance {math.isclose(rho2, posterior_variance, rel_tol=1e-9)}",
     )
 
 # %% [markdown]
@@ -210,8 +210,8 @@ plt.show()
 # $$ (samplers-ddim)
 #
 # This is DDIM, the denoising diffusion *implicit* model. The cell runs {eq}`samplers-ddim` by hand for 20 steps at
-# $\eta = 1/2$, and compares it with `sample`. It also shows the promise of the title: {eq}`samplers-ddim` asks
-# nowhere that $s = t - 1$, so 20 steps are as good a grid as 1000.
+# $\eta = 1/2$, and compares it with `sample`. The formula asks nowhere that $s = t - 1$: a step may
+# be as long as you like.
 
 
 # %%
@@ -515,7 +515,8 @@ for name, times in grids.items():
     print(f"{name:18}", *(f"{t:5.0f}" for t in times(10).tolist()))
 
 sigmas = torch.tensor([0.05, 0.5, 5.0])
-print(same(schedule.sigma_at(schedule.time_of_sigma(sigmas)), sigmas))
+there_and_back = schedule.sigma_at(schedule.time_of_sigma(sigmas))
+print(f"time_of_sigma inverts sigma_at: {same(there_and_back, sigmas)}")
 
 # %% mystnb={"image": {"alt": "Three panels with ten marks for each of four grids. Over the time t the first three grids are even and the log-SNR grid crowds near t = 0. Over the noise level sigma all crowd at small sigma, leading, trailing and linspace less so. Over the log-SNR the first three grids leave a wide gap between their last two marks, trailing ends early, and the log-SNR grid is even."}, "figure": {"caption": "Ten steps of each grid. Even steps in $t$ are large where the noise is large, and leave most of the log-SNR axis to the last few steps.", "name": "samplers-grids"}}
 figure, axes = plt.subplots(1, 3, figsize=(6.4, 1.9), sharey=True)
@@ -706,7 +707,8 @@ def adams_bashforth(k):
 
 for k in (1, 2, 3, 4):
     print(*adams_bashforth(k))
-print([Fraction(n, 24) for n in (55, -59, 37, -9)] == adams_bashforth(4))
+known = [Fraction(n, 24) for n in (55, -59, 37, -9)]
+print(f"the weights of PLMS: {known == adams_bashforth(4)}")
 
 # %% [markdown]
 # PLMS {cite}`liu2022pseudo` blends $\hat\varepsilon$ with these weights, and makes a DDIM step {eq}`samplers-euler` with
@@ -1115,7 +1117,7 @@ plt.show()
 # ## Play
 #
 # Move the slider from 2 steps to 50. All three begin with the same noise. Watch which cloud is in its place first, and
-# what is wrong with the others.
+# what is wrong with the others. (The distances are larger than in the table, as there are fewer points.)
 
 # %%
 from minisd.widgets import slider
@@ -1260,7 +1262,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.9))
 for k in range(5):
     left.plot(*code[blob == k].T, ".", ms=3, label=f"blob {k + 1}")
 left.set(xlabel="$x_{T,1}$", ylabel="$x_{T,2}$", aspect="equal")
-left.legend(fontsize=7, markerscale=2, handletextpad=0.1)
+left.legend(fontsize=7, markerscale=2, bbox_to_anchor=(1, 1))
 right.loglog(there_and_back, misses, "o-")
 right.set(xlabel="steps each way", ylabel="error of the round trip")
 right.set(xticks=there_and_back, xticklabels=there_and_back)
