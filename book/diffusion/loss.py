@@ -427,8 +427,8 @@ slider(
     [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0],
     label="data variance",
     caption="The price of a wrong variance, step by step, on a log scale. For data "
-    "of unit variance $\\beta_t$ costs nothing. The narrower the data, the less "
-    "$\\tilde\\beta_t$ costs.",
+    "of unit variance $\\beta_t$ costs nothing. For data of variance 0.01 and less "
+    "$\\tilde\\beta_t$ is the cheaper one.",
     alt="Price of both variances over t, for data of variance {:g}.".format,
     start=5,
 )
@@ -598,7 +598,7 @@ for name, s in (("linear", linear), ("cosine", cosine)):
     inside = (level[1:] > -6) & (level[1:] < 6)
     print(f"{name}:   {(weight * left[1:])[inside].sum():.1f} nats")
 
-# %% mystnb={"image": {"alt": "Left: the weight of the bound over t on a log scale, for beta and beta-tilde. Both are above 0.1 at the first steps, fall to about 0.004 near t equal to 150 to 200 and rise slowly to 0.01. The simple loss is a flat line. Right: attention per unit of log-SNR over log-SNR. The bound is flat; the simple loss with the linear schedule is high at low log-SNR, around minus 5, and small above 0; with the cosine schedule it is a hump around 0."}, "figure": {"caption": "The bound treats every unit of log-SNR alike (right, flat). $L_\\text{simple}$ looks where its schedule spends its steps: the linear one at noisier pictures than the cosine one.", "name": "loss-weights-figure"}}
+# %% mystnb={"image": {"alt": "Left: the weight of the bound over t on a log scale, for beta and beta-tilde. The two coincide: they begin near 1, fall to about 0.005 near t equal to 200 and rise slowly to 0.01. The simple loss is a flat line. Right: share of the steps per unit of log-SNR. The bound is flat. The simple loss with the linear schedule has its hump near minus 1 and a long tail to the left; with the cosine schedule its hump is taller, narrower and centred on 0."}, "figure": {"caption": "The bound treats every unit of log-SNR alike (right, flat). $L_\\text{simple}$ looks where its schedule spends its steps: the linear one at noisier pictures than the cosine one.", "name": "loss-weights-figure"}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3))
 for name, variance in ((r"$\beta_t$", long.betas), (r"$\tilde\beta_t$", clipped)):
     weight = long.betas**2 / (2 * variance * long.alphas * (1 - long.alpha_bar))
