@@ -101,7 +101,8 @@ def discretised_reconstruction_term(
 def clipped_posterior_variance(schedule: NoiseSchedule) -> Tensor:
     """beta-tilde, shape [T], its first entry, which is 0, replaced by the second.
 
-    The last reverse step needs a variance above 0 to have a likelihood; so Nichol and Dhariwal 2021 clip it.
+    The last reverse step needs a variance above 0 to have a likelihood; the published code of Nichol and Dhariwal 2021
+    clips it so.
     """
     variance = schedule.posterior_variance
     if schedule.T < 2:
