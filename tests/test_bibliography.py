@@ -101,3 +101,9 @@ def test_slips_that_pages_link_to_are_on_the_page_of_errata():
     labels = set(re.findall(r"^\((.+)\)=$", ERRATA, re.M))
     named = set().union(*(linked(text) for text in PAGES.values()))
     assert named <= labels
+
+
+def test_each_slip_that_a_chapter_sets_right_is_linked_from_one():
+    chapters = [text for path, text in PAGES.items() if path.suffix == ".py"]
+    in_chapters = set().union(*(linked(text) for text in chapters))
+    assert set(re.findall(r"^\((erratum-.+)\)=$", ERRATA, re.M)) <= in_chapters
