@@ -1,0 +1,1 @@
+"""The networks of Stable Diffusion 1.x, each readable alone."""
