@@ -8,6 +8,9 @@ diffusers checkpoints.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -54,13 +57,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map ``x`` [B, N, C], asking ``context`` [B, M, context_channels] or itself, to [B, N, C]."""
         context = x if context is None else context
-        q = self.split(self.to_q(x))  # [B, heads, N, C / heads]
-        k, v = self.split(self.to_k(context)), self.split(self.to_v(context))  # [B, heads, M, ...]
-        if self.query_chunk is None:
-            h = F.scaled_dot_product_attention(q, k, v)
-        else:
-            parts = q.split(self.query_chunk, dim=2)
-            h = torch.cat([F.scaled_dot_product_attention(p, k, v) for p in parts], dim=2)
+        return self.attend(self.to_q(x), self.to_k(context), self.to_v(context))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Mix values [B, M, C] for queries [B, N, C] that look at keys [B, M, C]; [B, N, C]."""
+        q, k, v = self.split(q), self.split(k), self.split(v)  # [B, heads, N or M, C / heads]
+        parts = [q] if self.query_chunk is None else q.split(self.query_chunk, dim=2)
+        parts = [F.scaled_dot_product_attention(part, k, v) for part in parts]
+        h = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
         return self.to_out(rearrange(h, "b heads n c -> b n (heads c)"))
 
     def split(self, x: Tensor) -> Tensor:
@@ -141,3 +145,45 @@ class SpatialTransformer(nn.Module):
             h = block(h, context)
         h = rearrange(h, "b (h w) c -> b c h w", h=x.shape[2])
         return x + self.proj_out(h)
+
+
+@contextmanager
+def record_cross_attention(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """Keep the weights of every cross-attention that runs inside the block.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network with `TransformerBlock` in it, such as the U-Net; not one that `optimize_for_inference` made.
+
+    Yields
+    ------
+    dict of list of Tensor
+        For each block, by its name in ``model``, one tensor a run: [B, N, M], the mean over the heads of how much each
+        of N pixels looks at each of M tokens. Pixels run row by row.
+
+    Raises
+    ------
+    ValueError
+        If there is no cross-attention in the model.
+    """
+    blocks = {name: m for name, m in model.named_modules() if isinstance(m, TransformerBlock)}
+    blocks = {name: m for name, m in blocks.items() if isinstance(m.attn2, Attention)}
+    if not blocks:
+        raise ValueError("model has no cross-attention that can be recorded")
+    maps: dict[str, list[Tensor]] = {name: [] for name in blocks}
+
+    def keep(name: str, attention: Attention, inputs: tuple[Tensor, Tensor]) -> None:
+        maps[name].append(attention.weights(*inputs).mean(dim=1))
+
+    hooks = [
+        block.attn2.register_forward_pre_hook(
+            lambda attention, inputs, name=name: keep(name, attention, inputs)
+        )
+        for name, block in blocks.items()
+    ]
+    try:
+        yield maps
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -37,16 +37,21 @@ def timestep_embedding(t: Tensor, channels: int) -> Tensor:
 
 
 class TimestepEmbedding(nn.Module):
-    """Two linear layers on the cosines and sines of the time."""
+    """What the residual blocks are told of the time: two linear layers on its cosines and sines.
+
+    Each block begins with SiLU of what it is told, so that is done here, once.
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.linear_1 = nn.Linear(channels, width)
         self.linear_2 = nn.Linear(width, width)
 
-    def forward(self, waves: Tensor) -> Tensor:
-        """Map [B, channels] to [B, width]."""
-        return self.linear_2(F.silu(self.linear_1(waves)))
+    def forward(self, t: Tensor) -> Tensor:
+        """Map times [B] to [B, width]."""
+        waves = timestep_embedding(t, self.linear_1.in_features)  # [B, channels]
+        h = F.silu(self.linear_1(waves.to(self.linear_1.weight.dtype)))
+        return F.silu(self.linear_2(h))
 
 
 class ResnetBlock(nn.Module):
@@ -84,7 +89,7 @@ class ResnetBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """Map ``x`` [B, channels_in, H, W], and SiLU of the time embedding, to [B, channels, H, W]."""
+        """Map ``x`` [B, channels_in, H, W], with the embedded ``time`` [B, time_channels], to [B, channels, H, W]."""
         h = self.conv1(F.silu(self.norm1(x)))
         if time is not None:
             h = h + self.time_emb_proj(time)[:, :, None, None]
@@ -101,11 +106,12 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, padding: int = 1) -> None:
         super().__init__()
+        self.corner_only = padding == 0
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to [B, C, H / 2, W / 2]; an odd size is rounded up with ``padding`` 1, and down with 0."""
-        if self.conv.padding == (0, 0):
+        if self.corner_only:
             x = F.pad(x, (0, 1, 0, 1))
         return self.conv(x)
 

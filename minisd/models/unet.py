@@ -23,7 +23,6 @@ from minisd.models.layers import (
     ResnetBlock,
     TimestepEmbedding,
     Upsample,
-    timestep_embedding,
 )
 
 DOWN = ("CrossAttnDownBlock2D", "DownBlock2D")
@@ -273,9 +272,7 @@ class UNet(nn.Module):
             If a shape does not fit.
         """
         self._check(x_t, t, context)
-        time = timestep_embedding(t.expand(x_t.shape[0]), self.config.block_out_channels[0])
-        # every residual block begins with SiLU of the time embedding: once is enough
-        time = F.silu(self.time_embedding(time.to(x_t.dtype)))  # [B, 4 C]
+        time = self.time_embedding(t.expand(x_t.shape[0]))  # [B, 4 C]
 
         x = self.conv_in(x_t)
         skips = [x]

@@ -5,7 +5,13 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.transformers import Transformer2DModel
 
-from minisd.models.attention import Attention, SpatialTransformer, TransformerBlock
+from minisd.models.attention import (
+    Attention,
+    SpatialTransformer,
+    TransformerBlock,
+    record_cross_attention,
+)
+from minisd.models.unet import UNet, UNetConfig
 
 
 def error(a, b):
@@ -59,3 +65,40 @@ def test_spatial_transformer_is_diffusers():
 def test_heads_must_divide_the_channels():
     with pytest.raises(ValueError, match="heads is 5; it must divide the 12 channels"):
         Attention(12, heads=5)
+
+
+@torch.no_grad()
+def test_cross_attention_is_recorded_while_the_block_runs():
+    unet = UNet(
+        UNetConfig(
+            block_out_channels=(16, 16),
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            cross_attention_dim=5,
+            layers_per_block=1,
+            norm_num_groups=4,
+        )
+    )
+    x, t, context = torch.randn(2, 4, 6, 8), torch.tensor(3.0), torch.randn(2, 7, 5)
+    quiet = unet(x, t, context)
+    with record_cross_attention(unet) as maps:
+        recorded = unet(x, t, context)
+        unet(x, t, context)
+    unet(x, t, context)
+    torch.testing.assert_close(recorded, quiet)
+    assert {name: [tuple(m.shape) for m in kept] for name, kept in maps.items()} == {
+        "down_blocks.0.attentions.0.transformer_blocks.0": [(2, 48, 7)] * 2,
+        "mid_block.attentions.0.transformer_blocks.0": [(2, 12, 7)] * 2,
+        "up_blocks.1.attentions.0.transformer_blocks.0": [(2, 48, 7)] * 2,
+        "up_blocks.1.attentions.1.transformer_blocks.0": [(2, 48, 7)] * 2,
+    }
+    for kept in maps.values():
+        torch.testing.assert_close(kept[0].sum(-1), torch.ones(kept[0].shape[:2]))
+
+
+def test_what_cannot_be_recorded_is_refused():
+    with (
+        pytest.raises(ValueError, match="no cross-attention"),
+        record_cross_attention(Attention(8, 2)),
+    ):
+        pass
