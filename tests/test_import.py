@@ -12,11 +12,12 @@ import minisd
 
 ROOT = Path(__file__).resolve().parents[1]
 
-GROUND = {"diffusion", "models", "scenes", "nsd"}
+GROUND = {"diffusion", "images", "models", "scenes", "nsd"}
 BUILT = GROUND | {"guidance", "pipeline", "checkpoints", "training"}
 FACES = {"plots", "widgets", "cli", "doctor"}
 MAY_IMPORT = {
     "diffusion": set(),
+    "images": set(),
     "models": set(),
     "scenes": set(),
     "nsd": {"scenes"},
