@@ -17,7 +17,7 @@ from torch import Tensor
 from minisd.models.vae import AutoencoderKL, Gaussian
 
 
-def tiled_encode(vae: AutoencoderKL, x: Tensor, tile: int = 32, overlap: int = 8) -> Gaussian:
+def tiled_encode(vae: AutoencoderKL, x: Tensor, tile: int = 36, overlap: int = 8) -> Gaussian:
     """Encode pictures tile by tile.
 
     Parameters
@@ -26,7 +26,8 @@ def tiled_encode(vae: AutoencoderKL, x: Tensor, tile: int = 32, overlap: int = 8
     x : Tensor, shape [B, 3, H, W]
         As for `AutoencoderKL.encode`.
     tile, overlap : int
-        In latent pixels: the largest height and width of a tile, and how much neighbours share at least.
+        In latent pixels: the largest height and width of a tile, and how much neighbours share at least. The defaults
+        cut the latents of a picture of 512x512 into four.
 
     Returns
     -------
@@ -52,7 +53,7 @@ def tiled_encode(vae: AutoencoderKL, x: Tensor, tile: int = 32, overlap: int = 8
     return Gaussian(*moments)
 
 
-def tiled_decode(vae: AutoencoderKL, z: Tensor, tile: int = 32, overlap: int = 8) -> Tensor:
+def tiled_decode(vae: AutoencoderKL, z: Tensor, tile: int = 36, overlap: int = 8) -> Tensor:
     """Decode latents tile by tile.
 
     Parameters
@@ -98,8 +99,7 @@ def _spans(size: int, tile: int, overlap: int, factor: int) -> Iterator[tuple[in
     A weight is the distance to the tile's nearer edge, over the sum of those of all tiles. So it falls linearly to 0
     where one neighbour takes over, and edges of the picture itself do not count.
     """
-    tile = min(tile, size)
-    count = max(1, math.ceil((size - overlap) / (tile - overlap))) if tile < size else 1
+    count = max(1, math.ceil((size - overlap) / (tile - overlap)))
     starts = [i * (size - tile) // max(1, count - 1) for i in range(count)]
     pixels = torch.arange(size * factor) + 0.5
     distances = []

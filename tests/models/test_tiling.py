@@ -44,11 +44,16 @@ class Local:
 
 
 class Number(Local):
-    """Paints each tile with its number, from 0, so that the blend can be seen."""
+    """Gives each tile its number, from 0, so that the blend can be seen."""
+
+    def encode(self, x):
+        self.seen.append(x.shape)
+        z = torch.full_like(F.avg_pool2d(x, 4), len(self.seen) - 1.0)
+        return Gaussian(z, z)
 
     def decode(self, z):
-        self.seen.append(z.shape[2:])
-        return torch.full((len(z), 3, 4 * z.shape[2], 4 * z.shape[3]), len(self.seen) - 1.0)
+        self.seen.append(z.shape)
+        return torch.full_like(F.interpolate(z, scale_factor=4), len(self.seen) - 1.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -68,27 +73,47 @@ def test_nothing_is_moved_left_out_or_counted_twice(h, w, tile, data):
 @given(h=st.integers(1, 40), tile=st.integers(1, 16), data=st.data())
 def test_tiles_are_small_and_no_more_than_needed(h, tile, data):
     overlap = data.draw(st.integers(0, tile - 1))
+
+    def needed(size):
+        count = 1
+        while size > tile + (count - 1) * (tile - overlap):
+            count += 1
+        return count
+
+    for size in ((h, 3), (3, h)):
+        decoding, encoding = Local(), Local()
+        tiled_decode(decoding, torch.zeros(1, 3, *size), tile, overlap)
+        assert decoding.seen == [tuple(min(n, tile) for n in size)] * needed(h) * needed(3)
+        tiled_encode(encoding, torch.zeros(1, 3, 4 * size[0], 4 * size[1]), tile, overlap)
+        assert encoding.seen == decoding.seen
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(12, 4), (13, 3), (10, 6)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_blend_is_linear(size, overlap, axis):
+    def run(pixels, shared):
+        ramp = (torch.arange(shared) + 0.5) / shared
+        flat = (pixels - shared) // 2
+        return torch.cat([torch.zeros(flat), ramp, torch.ones(flat)])
+
+    shape = [(size, 2), (2, size)][axis]
+    x = tiled_decode(Number(), torch.zeros(1, 3, *shape), tile=8, overlap=3)[0, 0]
+    expected = run(4 * size, 4 * overlap)
+    torch.testing.assert_close(x, expected.unsqueeze(1 - axis).expand_as(x))
+    picture = torch.zeros(1, 3, 4 * shape[0], 4 * shape[1])
+    latent = tiled_encode(Number(), picture, tile=8, overlap=3)
+    expected = run(size, overlap)
+    for z in (latent.mean[0, 0], latent.std[0, 0]):
+        torch.testing.assert_close(z, expected.unsqueeze(1 - axis).expand_as(z))
+
+
+def test_latents_of_512_pixels_are_four_tiles():
     vae = Local()
-    tiled_decode(vae, torch.zeros(1, 3, h, 3), tile, overlap)
-    heights, widths = zip(*vae.seen, strict=True)
-    assert set(heights) == {min(h, tile)}
-    assert set(widths) == {min(3, tile)}
-    down = 1
-    while h > tile and tile + (down - 1) * (tile - overlap) < h:
-        down += 1
-    across = 1
-    while tile < 3 and tile + (across - 1) * (tile - overlap) < 3:
-        across += 1
-    assert len(vae.seen) == down * across
-
-
-def test_the_blend_is_linear():
-    x = tiled_decode(Number(), torch.zeros(1, 3, 2, 12), tile=8, overlap=4)[0, 0]
-    ramp = (torch.arange(16) + 0.5) / 16  # 4 latent pixels that both tiles have
-    expected = torch.cat([torch.zeros(16), ramp, torch.ones(16)])
-    torch.testing.assert_close(x, expected.expand(8, 48))
-    x = tiled_decode(Number(), torch.zeros(1, 3, 12, 2), tile=8, overlap=4)[0, 0]
-    torch.testing.assert_close(x, expected[:, None].expand(48, 8))
+    tiled_decode(vae, torch.zeros(1, 3, 64, 64))
+    assert vae.seen == [(36, 36)] * 4
+    vae = Local()
+    tiled_encode(vae, torch.zeros(1, 3, 256, 256))
+    assert vae.seen == [(36, 36)] * 4
 
 
 @torch.no_grad()
