@@ -13,7 +13,7 @@ import minisd
 ROOT = Path(__file__).resolve().parents[1]
 
 GROUND = {"diffusion", "images", "models", "scenes", "nsd"}
-BUILT = GROUND | {"guidance", "pipeline", "checkpoints", "training"}
+BUILT = GROUND | {"guidance", "settings", "start", "pipeline", "checkpoints", "training"}
 FACES = {"plots", "widgets", "cli", "doctor"}
 MAY_IMPORT = {
     "diffusion": set(),
@@ -22,6 +22,8 @@ MAY_IMPORT = {
     "scenes": set(),
     "nsd": {"scenes"},
     "guidance": {"diffusion"},
+    "settings": {"diffusion"},
+    "start": {"diffusion", "images"},
     "pipeline": BUILT,
     "checkpoints": BUILT,
     "training": BUILT,

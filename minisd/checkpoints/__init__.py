@@ -1,0 +1,1 @@
+"""Real checkpoints: read, checked and written."""
