@@ -5,7 +5,8 @@ the mark of a word's end. Merges, learned from many words, then join pairs of ne
 
 Sennrich, Haddow and Birch (2016), "Neural machine translation of rare words with subword units", algorithm 1 (the
 merges); Radford et al. (2019), "Language models are unsupervised multitask learners", section 2.2 (on bytes). Cleaning
-and words are those of CLIP in transformers. OpenAI's own code also mends wrongly decoded text and HTML.
+and words are those of CLIP in transformers, but for accents that Unicode took in after transformers' tables were made.
+OpenAI's own code also mends wrongly decoded text and HTML.
 """
 
 from __future__ import annotations

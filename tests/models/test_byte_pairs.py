@@ -1,6 +1,7 @@
 """Words, bytes and merges against transformers' parts and a count of all pairs by hand."""
 
 import random
+import unicodedata
 from collections import Counter
 from itertools import pairwise
 
@@ -38,9 +39,11 @@ PIECES = [
 ]
 PIECES += [" ", "\t\n", "\x1c", "\x85", "\u3000", "...", "_", "-", "</w>", START, END, "<|", "\x00"]
 PIECES += ["supercalifragilistic", "a" * 40]
-texts = st.lists(
-    st.sampled_from(PIECES) | st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=8)
-).map("".join)
+# tokenizers knows the marks of an older Unicode, and so brings the newer ones into no order
+characters = st.characters(exclude_categories=["Cs", "Cn"]).filter(
+    lambda c: not unicodedata.combining(c) or unicodedata.ucd_3_2_0.combining(c)
+)
+texts = st.lists(st.sampled_from(PIECES) | st.text(characters, max_size=8)).map("".join)
 theirs = CLIPTokenizer().backend_tokenizer
 
 
@@ -62,6 +65,9 @@ def test_words_are_transformers(text):
 def test_words():
     assert split_words("it's 12 o'clock!'s") == ["it", "'s", "1", "2", "o", "'", "clock", "!'", "s"]
     assert split_words(f"a{START}b!{END}") == ["a", START, "b", "!", END]
+    for end in ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d"):
+        assert split_words(f"y{end}") == ["y", end]
+    assert split_words("y'x") == ["y", "'", "x"]
     assert split_words(" ") == split_words("") == []
 
 

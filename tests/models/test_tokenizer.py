@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import unicodedata
 import warnings
 from itertools import product
 
@@ -18,9 +19,11 @@ CAPTIONS = ["A red circle above a blue square.", "Two circles, it's green!", "a 
 CAPTIONS += ["ein grünes Viereck", "un carré à côté d'un cercle", "青い円と赤い四角 🔵🔴", "ΣΟΦΟΣ"]
 PIECES = [*CAPTIONS, "'s", "'LL", "''d", "½", "e\u0301", "👍🏽", " ", "\n", "\x1c", "</w>", START]
 PIECES += [END, START.upper(), "<|", "c" * 60]
-texts = st.lists(
-    st.sampled_from(PIECES) | st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=8)
-).map("".join)
+# tokenizers knows the marks of an older Unicode, and so brings the newer ones into no order
+characters = st.characters(exclude_categories=["Cs", "Cn"]).filter(
+    lambda c: not unicodedata.combining(c) or unicodedata.ucd_3_2_0.combining(c)
+)
+texts = st.lists(st.sampled_from(PIECES) | st.text(characters, max_size=8)).map("".join)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,13 @@ def test_any_ids_decode_as_in_transformers(ours, theirs, ids):
 def test_batches_are_transformers(ours, theirs, prompts):
     expected = theirs(prompts, padding="max_length", truncation=True, return_tensors="pt")
     torch.testing.assert_close(ours(prompts), expected["input_ids"], rtol=0, atol=0)
+
+
+def test_special_tokens_written_out_are_found_as_in_transformers(ours, theirs):
+    text = f"a{START}b {END.upper()} c"
+    ids = ours.encode(text)
+    assert ids == theirs(text)["input_ids"][1:-1]
+    assert (ids[1], ids[3]) == (ours.start_id, ours.end_id)
 
 
 def test_captions_come_back_but_for_case_and_spaces(ours):
