@@ -1,0 +1,126 @@
+"""Checkpoints written, in both layouts, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from minisd.checkpoints.compvis import to_compvis
+from minisd.checkpoints.loading import Components
+
+CLASSES = {
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer"),
+}
+"""What diffusers and transformers call the parts."""
+
+
+def save_folder(components: Components, folder: str | Path) -> Path:
+    """Write a folder that minisd and diffusers read.
+
+    Parameters
+    ----------
+    components : Components
+    folder : path
+        Not there yet, or empty.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        If the folder has something in it.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder is {folder}, which is not empty; give a new name")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _write(components, beside)
+        beside.chmod(0o755)  # mkdtemp's is for its owner alone
+        if folder.exists():
+            folder.rmdir()
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return folder
+
+
+def save_file(components: Components, path: str | Path) -> Path:
+    """Write a single ``.safetensors`` file in CompVis' layout, which has no tokenizer and no settings.
+
+    Raises
+    ------
+    ValueError
+        If the path does not end so.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"path is {path}; it must end with .safetensors")
+    parts = {part: getattr(components, part) for part in ("unet", "vae", "text_encoder")}
+    states = {part: network.state_dict() for part, network in parts.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_weights(to_compvis(states, parts["unet"].config, parts["vae"].config), path)
+    return path
+
+
+def _write(components: Components, folder: Path) -> None:
+    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
+    for part in ("unet", "vae", "text_encoder"):
+        network = getattr(components, part)
+        library, name = CLASSES[part]
+        settings = {"_class_name": name, **asdict(network.config)}
+        weights = "diffusion_pytorch_model"
+        if library == "transformers":
+            settings = {
+                "architectures": [name],
+                "model_type": "clip_text_model",
+                "bos_token_id": components.tokenizer.start_id,
+                **asdict(network.config),
+            }
+            weights = "model"
+        if part == "vae":
+            levels = len(network.config.block_out_channels)
+            settings["down_block_types"] = ["DownEncoderBlock2D"] * levels
+            settings["up_block_types"] = ["UpDecoderBlock2D"] * levels
+        (folder / part).mkdir()
+        _write_json(settings, folder / part / "config.json")
+        _write_weights(network.state_dict(), folder / part / f"{weights}.safetensors")
+    components.tokenizer.save(folder / "tokenizer")
+    (folder / "scheduler").mkdir()
+    _write_json(components.scheduler, folder / "scheduler" / "scheduler_config.json")
+
+    index |= {part: list(names) for part, names in CLASSES.items()}
+    index["scheduler"] = ["diffusers", components.scheduler.get("_class_name", "PNDMScheduler")]
+    index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
+    _write_json(index | {"requires_safety_checker": False}, folder / "model_index.json")
+
+
+def _write_json(value: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_weights(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write safetensors beside, then rename: never half a file, and a file that is mapped stays as it is."""
+    from safetensors.torch import save_file as write
+
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write({key: value.contiguous() for key, value in state.items()}, beside, {"format": "pt"})
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
