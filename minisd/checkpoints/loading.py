@@ -12,7 +12,7 @@ from torch import Tensor
 from minisd.checkpoints.compvis import PREFIXES, from_compvis
 from minisd.checkpoints.files import SUFFIXES, pick_weights, read_json, read_state_dict
 from minisd.checkpoints.hub import fetch, is_hub_name
-from minisd.checkpoints.weights import current_names, guess, load_into
+from minisd.checkpoints.weights import Unfilled, current_names, guess, load_into
 from minisd.models.clip import CLIPTextConfig, CLIPTextEncoder
 from minisd.models.tokenizer import Tokenizer
 from minisd.models.unet import UNet, UNetConfig
@@ -132,7 +132,7 @@ def load_components(
 
     networks = {}
     for part, (network, _) in NETWORKS.items():
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             networks[part] = network(settings[part])
         where = f"{part} of {source}"
         load_into(networks[part], states.pop(part), where, device=device, dtype=dtype)

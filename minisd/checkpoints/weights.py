@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 OTHERS = {
     r"^conditioner\.embedders\.|^add_embedding\.": "Stable Diffusion XL",
@@ -59,6 +61,22 @@ def current_names(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if not key.endswith("position_ids")
         }
     return dict(state)
+
+
+class Unfilled(TorchFunctionMode):
+    """Leaves out the first values of weights, for networks that get their weights from a file.
+
+    On the device "meta" those values cost no memory, but to draw them there PyTorch loads its compiler, for seconds.
+    """
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function, unless it is one of `torch.nn.init`."""
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
 
 
 def load_into(

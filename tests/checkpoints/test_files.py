@@ -67,6 +67,7 @@ def test_the_famous_pickle_loads_where_lightning_is_not(ckpt):
         "from minisd.checkpoints import read_state_dict\n"
         "print({k: (v.dtype, v.tolist()) for k, v in read_state_dict(sys.argv[1]).items()})\n"
         "allowed = [x.__module__ for x in torch.serialization.get_safe_globals()]\n"
+        "assert 'huggingface_hub' not in sys.modules\n"
         "assert not any(m.startswith(('pytorch_lightning', 'numpy')) for m in allowed)"
     )
     expected = {key: (value.dtype, value.tolist()) for key, value in STATE.items()}

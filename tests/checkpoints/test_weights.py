@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from minisd.checkpoints.weights import check_finite, current_names, load_into
+from minisd.checkpoints.weights import Unfilled, check_finite, current_names, load_into
 
 
 def network(device="meta"):
@@ -22,6 +22,17 @@ def test_the_tensors_themselves_become_the_weights():
         assert value.data_ptr() == state[key].data_ptr()
     assert all(p.requires_grad for p in module.parameters())
     assert module(torch.ones(1, 2)).shape == (1, 3)
+
+
+def test_networks_that_a_file_will_fill_draw_no_first_values():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    with torch.device("meta"), Unfilled():
+        module = nn.ModuleList([nn.Linear(2, 3), nn.Embedding(5, 2), nn.Conv2d(1, 1, 3)])
+    assert all(p.is_meta for p in module.parameters())
+    with Unfilled():
+        nn.ModuleList([nn.Linear(2, 3), nn.Embedding(5, 2), nn.Conv2d(1, 1, 3)])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_another_type_is_converted():
