@@ -63,13 +63,16 @@ def test_leaves_nothing_when_it_fails(parts, tmp_path, monkeypatch):
 def test_a_single_file_is_replaced_whole_while_it_is_in_use(parts, tmp_path):
     path = saving.save_file(parts, tmp_path / "one.safetensors")
     folder = saving.save_folder(parts, tmp_path / "folder")
-    mapped = load_components(path, config=folder)
-    expected = {key: value.clone() for key, value in mapped.unet.state_dict().items()}
-    saving.save_file(mapped, path)
+    mapped, changed = (load_components(path, config=folder) for _ in range(2))
+    expected = parts.unet.state_dict()
+    with torch.no_grad():
+        for p in changed.unet.parameters():
+            p.add_(1)
+    saving.save_file(changed, path)
     again = load_components(path, config=folder).unet.state_dict()
     for key, value in expected.items():
         assert torch.equal(mapped.unet.state_dict()[key], value)
-        assert torch.equal(again[key], value)
+        assert torch.equal(again[key], value + 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "one.safetensors"]
     with pytest.raises(ValueError, match=r"must end with \.safetensors"):
         saving.save_file(parts, tmp_path / "one.ckpt")
