@@ -74,7 +74,7 @@ class StableDiffusion:
         self.tokenizer, self.text_encoder = tokenizer, text_encoder.eval()
         self.unet, self.vae = unet.eval(), vae.eval()
         self.scheduler = SchedulerSettings.from_json(scheduler)
-        self._tiled = self._checked = False
+        self._tiled, self._checked = False, set()
 
     @classmethod
     def from_pretrained(
@@ -336,15 +336,15 @@ class StableDiffusion:
         times = self.scheduler.times(settings.steps, sampler)
         times = times[-steps_walked(settings.steps, start.strength) :]
         settings.rehearse(sampler, schedule, times)
-        if not self._checked:
-            check_finite(text_encoder=self.text_encoder, unet=self.unet, vae=self.vae)
-            self._checked = True
+        self._check_weights(start.images is not None)
 
         text = null = _spread(self.encode_text(prompt), items, copies)
         if settings.guidance_scale != 1:
             null = _spread(self.encode_text(negative), items, copies)
         if text.shape != null.shape:
             raise ValueError(f"negative_prompt has {null.shape[1]} tokens to {text.shape[1]}")
+        if not (text.isfinite().all() and null.isfinite().all()):
+            check_finite(text_encoder=self.text_encoder)
         start = start.change(lambda x: x.to(self.device)).encode(self._moments, for_inpainting)
         start = start.change(lambda x: _spread(x, items, copies))
 
@@ -374,6 +374,14 @@ class StableDiffusion:
         if settings.output == "pil":
             return [image for x in made for image in to_pil(x)]
         return torch.cat(made)
+
+    def _check_weights(self, with_encoder: bool) -> None:
+        """Look once for NaN in what will run; mapped weights that will not run are not read."""
+        parts = {"unet": self.unet, "vae.decoder": self.vae.decoder}
+        if with_encoder:
+            parts["vae.encoder"] = self.vae.encoder
+        check_finite(**{name: part for name, part in parts.items() if name not in self._checked})
+        self._checked |= parts.keys()
 
     def _moments(self, x: Tensor) -> Tensor:
         """Mean and standard deviation of scaled latents, [B, 2, 4, h, w]."""

@@ -511,17 +511,44 @@ def test_a_device_that_is_not_here():
         StableDiffusion.from_pretrained("a folder that is not there", device="cuda")
 
 
-def test_spoilt_weights_are_found_before_the_first_picture(folders):
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        ("vae.decoder.conv_out.weight", r"vae\.decoder hold NaN or infinity: conv_out\.weight"),
+        ("unet.conv_in.bias", r"unet hold NaN or infinity: conv_in\.bias"),
+        (
+            "text_encoder.text_model.final_layer_norm.weight",
+            r"text_encoder hold NaN or infinity: text_model\.final_layer_norm\.weight",
+        ),
+    ],
+)
+def test_spoilt_weights_are_found_before_the_first_picture(folders, weight, words):
     spoilt = StableDiffusion.from_pretrained(folders["4"], device="cpu")
+    part, name = weight.split(".", 1)
     with torch.no_grad():
-        spoilt.vae.decoder.conv_out.weight[0, 0, 0, 0] = torch.nan
+        getattr(spoilt, part).get_parameter(name).view(-1)[0] = torch.nan
     seen = []
     for _ in range(2):
-        with pytest.raises(
-            ValueError, match=r"vae hold NaN or infinity: decoder\.conv_out\.weight"
-        ):
+        with pytest.raises(ValueError, match=words):
             spoilt.text_to_image("cat", steps=1, callback=seen.append, progress=False)
     assert seen == []
+
+
+def test_a_spoilt_encoder_is_found_where_there_is_a_picture(folders):
+    spoilt = StableDiffusion.from_pretrained(folders["4"], device="cpu")
+    with torch.no_grad():
+        spoilt.vae.encoder.conv_in.weight[0, 0, 0, 0] = torch.inf
+    spoilt.text_to_image("cat", steps=1, progress=False)
+    with pytest.raises(ValueError, match=r"vae\.encoder hold NaN or infinity: conv_in\.weight"):
+        spoilt.image_to_image("cat", PHOTO, steps=1, strength=1, progress=False)
+
+
+def test_the_optimized_unet_takes_the_place_of_the_unet(folders, sd):
+    fast = StableDiffusion.from_pretrained(folders["4"], device="cpu")
+    fast.unet = optimize_for_inference(fast.unet)
+    settings = {"seed": 3, "images_per_prompt": 3, "batch_size": 2, **OURS}
+    expected = sd.text_to_image(["cat", "dog"], **settings)
+    assert error(fast.text_to_image(["cat", "dog"], **settings), expected) < 1e-4
 
 
 def test_parts_that_do_not_fit(sd):

@@ -78,7 +78,7 @@ class VAEConfig:
 
     @property
     def factor(self) -> int:
-        """Pixels that one latent pixel stands for, across: 8 in Stable Diffusion."""
+        """How many times smaller a latent is than its picture in height and in width, 8 in Stable Diffusion."""
         return 2 ** (len(self.block_out_channels) - 1)
 
 
