@@ -86,8 +86,9 @@ for j, marker in enumerate("osD"):
     axes[1].plot(angles.rad2deg(), weights[:, j], label=f"key {j + 1}")
     axes[1].plot(angles[15::30].rad2deg(), weights[15::30, j], marker, color=f"C{j}")
 axes[0].set(xlim=(-4, 6.5), ylim=(-5, 5.5), aspect="equal", title="keys and queries")
-axes[1].set(xlabel="angle of the query in degrees", ylabel="weight", xticks=range(0, 361, 60))
-axes[1].legend()
+axes[1].set(xlabel="angle of the query in degrees", ylabel="weight")
+axes[1].set(xticks=range(0, 361, 60), ylim=(-0.05, 1.3))
+axes[1].legend(ncols=3, loc="upper center")
 plt.show()
 
 # %% [markdown]
@@ -159,8 +160,8 @@ formula = a * (target - a @ target)
 steps = 1e-5 * torch.eye(6, dtype=torch.float64)
 s = scores.detach()
 finite = torch.stack([(L(s + e) - L(s - e)) / 2e-5 for e in steps])
-print(f"formula and autograd agree:           {torch.allclose(formula, automatic)}")
-print(f"formula and finite differences agree: {torch.allclose(formula, finite, atol=1e-8)}")
+print(f"as autograd:           {torch.allclose(formula, automatic)}")
+print(f"as finite differences: {torch.allclose(formula, finite, atol=1e-8)}")
 
 # %% mystnb={"image": {"alt": "Two panels over the width d from 1 to 1024. Left, the largest of 16 weights: without the division it rises from about 0.25 to nearly 1, with it it stays at about 0.25. Right, the size of the gradient: without the division it falls to a small fraction, with it it stays level."}, "figure": {"caption": "Without the division by $\\sqrt d$, a wide layer looks at one key alone (left) and learns little (right).", "name": "attention-saturation"}}
 widths = 2 ** torch.arange(11)
@@ -176,7 +177,7 @@ titles = ("largest of 16 weights", "size of the slope")
 for axis, curves, name in zip(axes, (largest, slope), titles, strict=True):
     axis.semilogx(widths, curves[0], "o-", base=2, label="scores as they are")
     axis.semilogx(widths, curves[1], "s--", base=2, label=r"divided by $\sqrt{d}$")
-    axis.set(xlabel="width d", title=name, ylim=(0, 1.05), xticks=[1, 4, 16, 64, 256, 1024])
+    axis.set(xlabel="width d", title=name, ylim=(0, 1.05))
 axes[0].legend()
 plt.show()
 
@@ -234,7 +235,8 @@ with torch.no_grad():
 P, P_ = torch.randperm(50, generator=g), torch.randperm(7, generator=g)
 with torch.no_grad():
     shuffled = layer(x[:, P], c[:, P_])
-    print(f"order does not matter: {torch.allclose(shuffled, layer(x, c)[:, P], atol=1e-5)}")
+    expected = layer(x, c)[:, P]
+print(f"order does not matter: {torch.allclose(shuffled, expected, atol=1e-5)}")
 
 # %% [markdown]
 # So to attention a picture is a bag of pixels, and a sentence a bag of words. "A red dog, a blue car" would be the same as "a blue dog, a red car". What tells them apart must stand *in* the vectors. CLIP adds a position to each
@@ -248,9 +250,11 @@ with torch.no_grad():
 # %% mystnb={"image": {"alt": "Four pictures. First a photograph of a tabby cat's face, shrunk to 50 by 50 pixels, with three numbered dots: on a pupil, on the ridge of the nose, and on the forehead. Then three maps of weights: the first dot lights up both pupils and a few spots near the nostrils, the second the ridge and tip of the nose, the third the light fur all over the picture."}, "figure": {"caption": "Three pixels of a photograph and what each looks at. Nothing was trained: the one pupil finds the other, the nose the nose, fur the fur.", "name": "attention-cat"}}
 from skimage.data import chelsea
 
-photo = torch.from_numpy(chelsea()[:300, 75:375].copy()).permute(2, 0, 1)[None] / 127.5 - 1
+face = torch.from_numpy(chelsea()[:300, 75:375].copy())
+photo = face.permute(2, 0, 1)[None] / 127.5 - 1
 small = F.avg_pool2d(photo, 6)  # 50 x 50 pixels
-patches = F.unfold(F.pad(small, (1, 1, 1, 1), mode="replicate"), 3)[0].T  # [2500, 27]
+padded = F.pad(small, (1, 1, 1, 1), mode="replicate")
+patches = F.unfold(padded, 3)[0].T  # [2500, 27]
 patches = (patches - patches.mean(0)) / patches.std()
 ask = {"1": (17, 16), "2": (34, 31), "3": (2, 40)}  # row, column
 distance = torch.cdist(patches, patches)
@@ -336,12 +340,12 @@ def spatial_transformer(m, x, c):
 
 
 torch.manual_seed(0)
-transformer = SpatialTransformer(channels=32, heads=4, context_channels=10, groups=8)
+transformer = SpatialTransformer(32, heads=4, context_channels=10, groups=8)
 x, c = torch.randn(2, 32, 6, 9), torch.randn(2, 7, 10)
 with torch.no_grad():
-    difference = (spatial_transformer(transformer, x, c) - transformer(x, c)).abs().max()
+    difference = spatial_transformer(transformer, x, c) - transformer(x, c)
 print(f"{list(x.shape)} under {list(c.shape)}: {list(transformer(x, c).shape)}")
-print(f"same as minisd: {bool(difference < 1e-5)}")
+print(f"same as minisd: {bool(difference.abs().max() < 1e-5)}")
 
 # %% [markdown]
 # ### The same as diffusers
@@ -440,15 +444,18 @@ def two_things():
 def words_of(factors):
     """Six words: colour, kind, "left" or "right", "of", colour, kind."""
     one, two = factors.things
-    return f"{one.colour} {one.category} {factors.relation} {two.colour} {two.category}".split()
+    side = factors.relation.split()
+    return [one.colour, one.category, *side, two.colour, two.category]
 
 
 factors = [two_things() for _ in range(1064)]
 drawn = [draw(f, rng, 32) for f in factors]
-pictures = torch.from_numpy(np.stack([s.image for s in drawn])).permute(0, 3, 1, 2) / 127.5 - 1
+images = torch.from_numpy(np.stack([s.image for s in drawn]))
+pictures = images.permute(0, 3, 1, 2) / 127.5 - 1
 grey = pictures.mean(1, keepdim=True)
 colour = F.avg_pool2d(pictures - grey, 2)  # [N, 3, 16, 16]
-masks = F.avg_pool2d(torch.from_numpy(np.stack([s.masks for s in drawn])).float(), 2)
+masks = torch.from_numpy(np.stack([s.masks for s in drawn])).float()
+masks = F.avg_pool2d(masks, 2)  # [N, 2, 16, 16]
 captions = [words_of(f) for f in factors]
 vocabulary = sorted({word for caption in captions for word in caption})
 ids = torch.tensor([[vocabulary.index(w) for w in caption] for caption in captions])
@@ -471,7 +478,7 @@ class Colourist(nn.Module):
         self.around = nn.Conv2d(2 * c, 2 * c, 3, padding=1)
         self.join = nn.Conv2d(3 * c, 2 * c, 1)
         self.cross = Attention(2 * c, heads=1, context_channels=c)
-        self.out = nn.Sequential(nn.SiLU(), nn.Linear(2 * c, 2 * c), nn.SiLU(), nn.Linear(2 * c, 3))
+        self.inner, self.last = nn.Linear(2 * c, 2 * c), nn.Linear(2 * c, 3)
 
     def read(self, ids):
         """Words [B, 6] to vectors [B, 6, c]."""
@@ -488,7 +495,12 @@ class Colourist(nn.Module):
     def forward(self, x, ids):
         h = self.look(x)
         h = h + self.cross(h, self.read(ids))  # pixels ask words
-        return self.out(h).mT.unflatten(2, (16, 16))
+        return self.out(h)
+
+    def out(self, h):
+        """Pixels [B, 256, 2c] to colour [B, 3, 16, 16]."""
+        h = self.last(F.silu(self.inner(F.silu(h))))
+        return h.mT.unflatten(2, (16, 16))
 
 
 def squared_error(guess, i, weight):
@@ -512,15 +524,17 @@ test = slice(1000, 1064)  # scenes that it was not trained on
 things = masks[test].sum(1, keepdim=True)
 with torch.no_grad():
     guess = colourist(grey[test], ids[test])
-    share = squared_error(guess, test, things) / squared_error(0 * guess, test, things)
-print(f"error on new scenes, of that of grey, below a quarter: {bool(share < 0.25)}")
+    error = squared_error(guess, test, things)
+    error_of_grey = squared_error(0 * guess, test, things)
+print(f"below a quarter of grey's error: {bool(error < error_of_grey / 4)}")
 
 # %% [markdown]
 # It has learned to colour scenes that it never saw. Look at what each pixel looked at ({numref}`attention-words`).
 
 # %% mystnb={"image": {"alt": "Three rows. Each begins with a grey scene and its coloured version, and goes on with six maps, one a word of the caption. the maps of the nouns light up on the things that they name: green elephant and yellow umbrella, purple dog, red bus. Those of the white umbrella and the white elephant stay dark. The map of the word of lights up on sky and ground; the colour words stay mostly dark."}, "figure": {"caption": "Grey scene, what the layer makes of it, and the map of each word. A noun lights up on its thing, unless the thing is white; and yet only colours were ever asked for.", "name": "attention-words"}}
 with torch.no_grad():
-    word_maps = colourist.cross.weights(colourist.look(grey[test]), colourist.read(ids[test]))
+    h, c = colourist.look(grey[test]), colourist.read(ids[test])
+    word_maps = colourist.cross.weights(h, c)
 word_maps = word_maps[:, 0]  # the one head: [64, 256, 6]
 
 
@@ -556,7 +570,7 @@ table = torch.einsum("bkn,bnm->km", pixels, word_maps) / pixels.sum((0, 2))[:, N
 names = ("colour 1", "noun 1", "left/right", "of", "colour 2", "noun 2")
 for thing, row in enumerate(table, 1):
     best = names[int(row.argmax())]
-    print(f"thing {thing} looks most at {best}, over a third: {bool(row.max() > 1 / 3)}")
+    print(f"thing {thing}: most on {best}, over a third: {bool(row.max() > 1 / 3)}")
 
 # %% [markdown]
 # ## Play
@@ -566,21 +580,22 @@ for thing, row in enumerate(table, 1):
 # %%
 from minisd.widgets import slider
 
-scene = 0
-sentence = captions[1000 + scene]
+lit = 4
+sentence = captions[1000 + lit]
 
 
 def one_word(j):
     """The scene, dimmed where it does not look at word j."""
-    weights = word_maps[scene, :, j].view(1, 1, 16, 16)
+    weights = word_maps[lit, :, j].view(1, 1, 16, 16)
     light = F.interpolate(weights, scale_factor=2.0, mode="bilinear")[0, 0]
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.1))
-    axes[0].imshow(as_picture(scene, guess) * (0.15 + 0.85 * light[..., None]))
+    axes[0].imshow(as_picture(lit, guess) * (0.15 + 0.85 * light[..., None]))
     image = axes[1].imshow(weights[0, 0], vmin=0, vmax=1)
     figure.colorbar(image, ax=axes[1], label="weight")
     for axis in axes:
         axis.set_axis_off()
-    figure.suptitle(" ".join(f"[{w}]" if i == j else w for i, w in enumerate(sentence)))
+    marked = [f"[{w}]" if i == j else w for i, w in enumerate(sentence)]
+    figure.suptitle(" ".join(marked))
     return figure
 
 
@@ -590,16 +605,17 @@ slider(
     label="word",
     show=lambda j: f"{j + 1}: {sentence[j]}",
     caption="Where the pixels look at each word of the caption.",
-    alt=lambda j: f"The scene, lit where its pixels look at word {j + 1}: {sentence[j]}.",
+    alt=lambda j: f"The scene, lit where it looks at word {j + 1}, {sentence[j]}.",
     start=1,
 )
 
 # %% [markdown]
 # ## Change a word
 #
-# A map says where a pixel looked. What it would have *done* with another word is a better question, and you can ask it: give the same grey picture another caption ({numref}`attention-change`). Nothing of the picture has changed, and yet one thing changes its colour, and only that one. How bright it is stays as it was, so a dark dog turns a dark yellow.
+# A map says where a pixel looked. What it would have *done* with another word is a better question, and you can ask it: give the grey dog of above another caption ({numref}`attention-change`). Nothing of the picture has changed, and yet one thing changes its colour, and only that one. How bright it is stays as it was, so a dark dog turns a dark yellow.
 
 # %% mystnb={"image": {"alt": "The same scene five times. Its dog is coloured purple, red, yellow, green and blue, following the word in the caption, while the other thing keeps its colour."}, "figure": {"caption": "One word of the caption changed: the thing that it describes follows, the other stays.", "name": "attention-change"}}
+scene = 0
 hues = ("purple", "red", "yellow", "green", "blue")
 swapped = ids[1000 + scene].repeat(len(hues), 1)
 swapped[:, 0] = torch.tensor([vocabulary.index(hue) for hue in hues])
@@ -608,14 +624,15 @@ with torch.no_grad():
 figure, axes = plt.subplots(1, len(hues), figsize=(6.4, 1.6))
 for axis, hue, colours in zip(axes, hues, repainted, strict=True):
     axis.imshow(as_picture(scene, colours.expand(64, -1, -1, -1)))
-    axis.set_title(f"{hue} {sentence[1]}", fontsize=9)
+    axis.set_title(f"{hue} {captions[1000][1]}", fontsize=9)
     axis.set_axis_off()
 plt.show()
 
 # %%
 change = (repainted[1:] - repainted[:1]).abs().sum(1).mean(0).flatten()
-first, second = (change[mask > 0.5].mean() for mask in masks[1000 + scene].flatten(1))
-print(f"the thing named changes over 5 times as much as the other: {bool(first > 5 * second)}")
+one, two = (mask > 0.5 for mask in masks[1000 + scene].flatten(1))
+more = change[one].mean() > 5 * change[two].mean()
+print(f"the thing named changes over 5 times as much: {bool(more)}")
 
 # %% [markdown]
 # This is how prompt-to-prompt edits pictures {cite}`hertz2023prompt`: it runs Stable Diffusion twice, with the changed prompt and the *first* run's maps, so that the new word lands where the old one was.
@@ -686,10 +703,10 @@ with torch.no_grad():
     mixed = before.repeat(3, 1, 1)
     mixed[1, 1], mixed[2, 0] = after[1], after[0]  # the noun's, the colour word's
     h = colourist.look(grey[1000 + scene].expand(3, -1, -1, -1))
-    painted = colourist.out(h + colourist.cross(h, mixed)).mT
-inside = masks[1000 + scene, 0].flatten() > 0.5
-noun, hue = ((painted[i] - painted[0])[:, inside].abs().mean() for i in (1, 2))
-print(f"the noun's vector repaints over 4 times as much: {bool(noun > 4 * hue)}")
+    painted = colourist.out(h + colourist.cross(h, mixed))
+inside = masks[1000 + scene, 0] > 0.5
+noun, hue = (painted[1:] - painted[:1])[..., inside].abs().mean((1, 2))
+print(f"the noun's repaints over 4 times as much: {bool(noun > 4 * hue)}")
 
 # %% [markdown]
 # ```{solution-end}
