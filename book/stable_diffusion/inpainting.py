@@ -480,7 +480,7 @@ for name, m in (("box", box), ("wide", wide)):
     results = {"blend": blend(ask, many, m, eps)}
     for rounds in (1, 2, 5):
         results[f"RePaint, r = {rounds}"] = repaint(
-            ask, many[:32], m, eps[:32], times[::2], rounds, stream(6)
+            ask, many[:24], m, eps[:24], times[::2], rounds, stream(6)
         )
     results["told"] = blend(told, many, m, eps)
     shares[name] = {method: share(x, m) for method, x in results.items()}
@@ -507,8 +507,8 @@ plt.show()
 strengths, red = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0), []
 for strength in strengths:
     walked = times[-round(50 * strength) :]
-    x = eps[:40] if strength == 1 else schedule.q_sample(many[:40], float(walked[0]), eps[:40])
-    begun = Begun(x, eps[:40], x_0=many[:40], repaint=box)
+    x = eps[:24] if strength == 1 else schedule.q_sample(many[:24], float(walked[0]), eps[:24])
+    begun = Begun(x, eps[:24], x_0=many[:24], repaint=box)
     x = begun.walk(ask, schedule, lambda step: None, times=walked)
     red.append(sum(labels[i][3] == "red" for i in drawn_as(x, box)) / len(x))
 print(f"at 0.7 most are red: {red[2] > 0.6}; at 1 few: {red[-1] < 0.3}")
