@@ -560,7 +560,7 @@ plt.show()
 #
 # - **The noun is read, and not the colour word.** The colour is in the noun's vector, by way of the word before. The vector of "purple" cannot say whose colour it is. A map shows where the *vector* of a word is used, and in CLIP as well that vector holds more than the word.
 # - **Pixels that need nothing rest on some word.** The weights must sum to 1, so those of the sky must go somewhere. Here they go mostly to "of".
-# - **What looks the same in grey and in colour does not ask.** The white umbrella and the white elephant stay dark in their own maps: such bright grey can only be white.
+# - **What looks the same in grey and in colour does not ask.** The white umbrella and the white elephant stay dark in their own maps: bright grey says "white" by itself.
 #
 # The eye picks good cases, so count over all 64 scenes. On whose pixels is how much of the weight on each word?
 
@@ -635,7 +635,7 @@ more = change[one].mean() > 5 * change[two].mean()
 print(f"the thing named changes over 5 times as much: {bool(more)}")
 
 # %% [markdown]
-# This is how prompt-to-prompt edits pictures {cite}`hertz2023prompt`: it runs Stable Diffusion twice, with the changed prompt and the *first* run's maps, so that the new word lands where the old one was.
+# Prompt-to-prompt edits pictures with this {cite}`hertz2023prompt`: it draws a picture twice from the same noise, the second time with the changed prompt and the *first* run's maps, so that the new word lands where the old one was.
 #
 # ## Exercises
 #
