@@ -120,7 +120,13 @@ plt.show()
 import math
 from itertools import pairwise
 
-from minisd.diffusion import GaussianMixture, ImageNoise, NoiseSchedule, sample, sample_steps
+from minisd.diffusion import (
+    GaussianMixture,
+    ImageNoise,
+    NoiseSchedule,
+    sample,
+    sample_steps,
+)
 
 schedule = NoiseSchedule.scaled_linear()
 times = schedule.times(50, "leading", offset=1)  # Stable Diffusion's
@@ -229,7 +235,14 @@ grid = torch.linspace(-2.5, 3.5, 300)
 bell = torch.exp(-((grid - mean) ** 2) / (2 * spread**2)) / (spread * math.sqrt(2 * math.pi))
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.8))
 for values, name in ((drawn, "blend"), (told, "told $k_0$")):
-    axes[0].hist(values, bins=60, range=(-2.5, 3.5), density=True, alpha=0.6, label=name)
+    axes[0].hist(
+        values,
+        bins=60,
+        range=(-2.5, 3.5),
+        density=True,
+        alpha=0.6,
+        label=name,
+    )
 axes[0].plot(grid, bell, color="black", label="right")
 axes[0].set(xlabel="unknown number", ylabel="density")
 axes[0].legend()
@@ -268,7 +281,15 @@ def repaint(denoise, x_0, m, x, times, rounds, noise):
         for again in range(rounds):
             if again:
                 x = back(x, s, t, noise)
-            x = sample(denoise, x, schedule, times=[t], final=s, sampler="ddpm", noise=noise)
+            x = sample(
+                denoise,
+                x,
+                schedule,
+                times=[t],
+                final=s,
+                sampler="ddpm",
+                noise=noise,
+            )
             known = x_0 if s < 0 else schedule.q_sample(x_0, s, noise(x))
             x = m * x + (1 - m) * known
     return x
@@ -283,7 +304,10 @@ def stream(seed):
 noise = stream(3)
 clean = torch.full((200_000,), 2.0)
 there = back(schedule.q_sample(clean, 300, noise(clean)), 300, 500, noise)
-signal, left = schedule.alpha_bar_at(500).sqrt(), 1 - schedule.alpha_bar_at(500)
+signal, left = (
+    schedule.alpha_bar_at(500).sqrt(),
+    1 - schedule.alpha_bar_at(500),
+)
 print(f"mean: {abs(there.mean() - 2 * signal) < 0.01}, variance: {abs(there.var() - left) < 0.01}")
 
 # %% [markdown]
@@ -299,7 +323,14 @@ for rounds in (1, 2, 3, 5, 8, 12):
 
 def draw_rounds(rounds):
     figure, axes = plt.subplots(figsize=(6.4, 2.5))
-    axes.hist(walks[rounds], bins=60, range=(-2.5, 3.5), density=True, alpha=0.7, label="RePaint")
+    axes.hist(
+        walks[rounds],
+        bins=60,
+        range=(-2.5, 3.5),
+        density=True,
+        alpha=0.7,
+        label="RePaint",
+    )
     axes.plot(grid, bell, color="black", label="right")
     axes.set(xlabel="unknown number", ylabel="density", ylim=(0, 1.3))
     axes.legend(loc="upper left")
@@ -309,7 +340,7 @@ def draw_rounds(rounds):
 slider(
     draw_rounds,
     list(walks),
-    label="rounds $r$",
+    label="rounds r",
     caption="The unknown number by RePaint: with every round the walk comes nearer to the right mean.",
     alt="Histogram of the unknown number after {} rounds, beside the right bell.".format,
     start=0,
@@ -366,7 +397,10 @@ for label in product(
     ("none", "sunglasses", "hat"),
 ):
     background, paint, who, colour, wears = label
-    things = (Thing(who, colour, "small", "centre", wears), Thing("bench", paint))
+    things = (
+        Thing(who, colour, "small", "centre", wears),
+        Thing("bench", paint),
+    )
     scene = SceneFactors(background, things, "on")
     library.append(draw(scene, np.random.default_rng(0)).image)
     labels.append(label)
@@ -462,7 +496,11 @@ walk = Begun(eps[first, None], eps[first, None], x_0=picture, repaint=box)
 walk.walk(ask, schedule, film.append, times=times)
 film = [film[i] for i in (0, 9, 19, 29, 39, 49)]
 titles = [f"t = {s.t_next:.0f}" for s in film[:-1]] + ["clean"] + [""] * 6
-image_grid(torch.cat([*(s.x_t for s in film), *(s.x_0 for s in film)]), titles, columns=6)
+image_grid(
+    torch.cat([*(s.x_t for s in film), *(s.x_0 for s in film)]),
+    titles,
+    columns=6,
+)
 plt.show()
 
 # %% [markdown]
@@ -491,7 +529,12 @@ for row in shares.values():
 # %% mystnb={"image": {"alt": "A bar chart of the share of pictures that fit, for two masks and five methods. Blend and RePaint with one round are lowest, and lower for the wide mask than for the box; more rounds raise the share; the told denoiser stands at 1 for both."}, "figure": {"caption": "Share of the inpainted pictures that fit what is known. The blend fails more often where less is known; rounds of RePaint help; a model that is told what is known makes no mistake.", "name": "inpainting-shares"}}
 figure, axes = plt.subplots(figsize=(6.4, 2.8))
 for shift, (name, row) in zip((-0.2, 0.2), shares.items(), strict=True):
-    axes.bar(torch.arange(5) + shift, row.values(), width=0.38, label=f"mask: {name}")
+    axes.bar(
+        torch.arange(5) + shift,
+        row.values(),
+        width=0.38,
+        label=f"mask: {name}",
+    )
 axes.set_xticks(range(5), [n.replace(", ", "\n") for n in row])
 axes.set(ylabel="share that fits", ylim=(0, 1.25), yticks=[0, 0.5, 1])
 axes.legend(ncols=2, loc="upper left")
@@ -563,7 +606,9 @@ print(
 # %%
 known = (1 - box).expand(1, 3, -1, -1) == 1
 noised = schedule.q_sample(
-    picture.expand(100, -1, -1, -1), 601, torch.randn(100, 3, 64, 64, generator=g)
+    picture.expand(100, -1, -1, -1),
+    601,
+    torch.randn(100, 3, 64, 64, generator=g),
 )
 lengths = noised[:, known[0]].norm(dim=1)
 off = (lengths.mean() - picture[known].norm()) / lengths.std()
@@ -607,7 +652,10 @@ print(f"without the paste, the kept pixels have lost: PSNR {10 * math.log10(4 / 
 print(f"with it they are equal: {torch.equal(pasted[outside], x[outside])}")
 
 # %% mystnb={"image": {"alt": "Three photographs of an astronaut. The first is sharp. In the second, from the autoencoder, everything is blocky. In the third only the ellipse around the face is blocky, and all else is as sharp as in the first."}, "figure": {"caption": "A photograph, what four numbers a patch leave of it, and the same with the kept pixels pasted back. Nothing was repainted here: this is the loss of the autoencoder alone.", "name": "inpainting-paste-figure"}}
-image_grid(torch.cat([x, there, pasted]), ["photograph", "through a linear latent", "pasted"])
+image_grid(
+    torch.cat([x, there, pasted]),
+    ["photograph", "through a linear latent", "pasted"],
+)
 plt.show()
 
 # %% [markdown]
@@ -687,7 +735,11 @@ text_encoder = CLIPTextEncoder(
     )
 )
 vae = AutoencoderKL(
-    VAEConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4)
+    VAEConfig(
+        block_out_channels=(8, 8, 16, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
 )
 scheduler = {
     "_class_name": "PNDMScheduler",
@@ -717,7 +769,10 @@ for [result] in results:
 # %% mystnb={"image": {"alt": "Three pictures: the photograph of an astronaut; the same with the ellipse over her face in grey, as a nine-channel U-Net is shown it; the photograph with coloured noise in the ellipse and everything else untouched."}, "figure": {"caption": "The photograph, the masked picture that a nine-channel U-Net is shown, and what comes out. The weights are random, so inside the ellipse is noise; outside, every pixel is kept.", "name": "inpainting-photo"}}
 shown = x * (1 - pixels)
 [result] = results[0]
-image_grid(torch.cat([x, shown, prepare(result)]), ["photograph", "masked", "inpainted"])
+image_grid(
+    torch.cat([x, shown, prepare(result)]),
+    ["photograph", "masked", "inpainted"],
+)
 plt.show()
 
 # %% [markdown]
@@ -732,7 +787,11 @@ import transformers
 transformers.utils.logging.set_verbosity_error()
 diffusers.utils.logging.set_verbosity_error()
 diffusers.utils.logging.disable_progress_bar()
-shape = {"norm_num_groups": 4, "layers_per_block": 1, "block_out_channels": (8, 8, 16, 16)}
+shape = {
+    "norm_num_groups": 4,
+    "layers_per_block": 1,
+    "block_out_channels": (8, 8, 16, 16),
+}
 down, up = ["DownEncoderBlock2D"] * 4, ["UpDecoderBlock2D"] * 4
 peer_vae = diffusers.AutoencoderKL(
     latent_channels=4, down_block_types=down, up_block_types=up, **shape
