@@ -301,14 +301,15 @@ class StableDiffusion:
         Parameters
         ----------
         prompt, image, strength, height, width, **settings
-            As for `image_to_image`; no latents. A picture that is resized comes back resized.
+            As for `image_to_image`; no latents. A picture that is resized comes back resized. Below a strength of 1, what
+            was under the mask still shows in colour and shape.
         mask : path, PIL image, ndarray or Tensor, or a sequence of these
             One for all pictures, or one for each, as large as its picture; see `prepare_mask`.
 
         Raises
         ------
         ValueError, FloatingPointError
-            As `image_to_image`; also for a mask of another size, or without white.
+            As `image_to_image`; also for a mask of another size, without white, or too thin for the latent.
         """
         factor = self.vae.config.factor
         start = Start.from_images(image, mask, strength, height, width, factor)

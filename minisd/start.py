@@ -71,8 +71,13 @@ class Start:
         if len(masks) not in (1, len(images)):
             raise ValueError(f"mask has {len(masks)} masks to {len(images)} pictures")
         pairs = zip(masks * (len(images) // len(masks)), images, strict=True)
-        m = [prepare_mask(mask, image, height, width, multiple) for mask, image in pairs]
-        return replace(start, masks=torch.cat(m))
+        m = torch.cat([prepare_mask(mask, image, height, width, multiple) for mask, image in pairs])
+        seen = F.interpolate(m, [side // multiple for side in start.size], mode="nearest")
+        if not seen.any(dim=(1, 2, 3)).all():
+            raise ValueError(
+                f"mask has nothing left to repaint at the latent's size, 1/{multiple}; make it wider"
+            )
+        return replace(start, masks=m)
 
     def __len__(self) -> int:
         return max([1, *map(len, self._tensors().values())])

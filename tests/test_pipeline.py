@@ -34,6 +34,8 @@ RNG = np.random.default_rng(0)
 PHOTO = Image.fromarray(RNG.integers(0, 256, (72, 56, 3), dtype=np.uint8))
 MASK = Image.new("L", PHOTO.size)
 MASK.paste(255, (10, 20, 41, 51))
+THIN = Image.new("L", PHOTO.size)
+THIN.paste(255, (0, 1, 56, 7))
 
 
 @pytest.fixture(scope="module")
@@ -457,6 +459,7 @@ NAN = torch.full((3, 16, 16), torch.nan)
         ("inpaint", {"mask": MASK.resize((56, 64))}, "mask is 56x64 pixels; .* 56x72"),
         ("inpaint", {"mask": [MASK, MASK]}, "mask has 2 masks to 1 pictures"),
         ("inpaint", {"mask": Image.new("L", PHOTO.size)}, "no white"),
+        ("inpaint", {"mask": THIN}, "mask has nothing left to repaint at the latent's size, 1/8"),
         ("inpaint", {"image": torch.zeros(1, 4, 9, 7)}, "shape"),
         ("inpaint", {"strength": 0}, "strength is 0"),
     ],
