@@ -301,8 +301,8 @@ class StableDiffusion:
         Parameters
         ----------
         prompt, image, strength, height, width, **settings
-            As for `image_to_image`; no latents. A picture that is resized comes back resized. Below a strength of 1, what
-            was under the mask still shows in colour and shape.
+            As for `image_to_image`; no latents. A picture that is resized comes back resized. Below a strength of 1,
+            what was under the mask still shows in colour and shape.
         mask : path, PIL image, ndarray or Tensor, or a sequence of these
             One for all pictures, or one for each, as large as its picture; see `prepare_mask`.
 
