@@ -96,7 +96,7 @@ left = [float(schedule.alpha_bar_at(float(times[-steps_walked(50, s)]))) for s i
 for s in (0.3, 0.5, 0.7, 0.9):
     print(f"strength {s}: {left[strengths.index(s)]:.2f} of the variance is picture")
 
-# %% mystnb={"image": {"alt": "A curve that falls from nearly 1 at strength 0 to nearly 0 at strength 1, always below the straight line from 1 to 0. At strength 0.7 a dot stands at 0.09."}, "figure": {"caption": "Strength is not the amount of noise. On Stable Diffusion's schedule the picture's share of the variance falls faster than one minus the strength: at 0.7 it is 9 percent.", "name": "image_to_image-share"}}
+# %% mystnb={"image": {"alt": "A curve that falls from 1 at strength 0 to nearly 0 at strength 1, and from strength 0.2 on lies well below the straight line from 1 to 0. At strength 0.7 a dot stands at 0.09."}, "figure": {"caption": "Strength is not the amount of noise. On Stable Diffusion's schedule the picture's share of the variance soon falls below one minus the strength: at 0.7 it is 9 percent.", "name": "image_to_image-share"}}
 fig, axes = plt.subplots(figsize=(6.4, 2.8))
 axes.plot(strengths, left, label=r"$\bar\alpha_t$ at the start")
 axes.plot([0, 1], [1, 0], "--", label="one minus strength")
@@ -290,9 +290,9 @@ def about(word):
 
 words = ("dog", "bus", "boat", "umbrella")
 print({word: len(about(word)) > 20 for word in words})
-told = [decode(edit(encode(guide), 0.7, (1,), among=library[about(w)])) for w in words]
+told = [decode(edit(encode(guide), 0.5, (6,), among=library[about(w)])) for w in words]
 
-# %% mystnb={"image": {"alt": "Five pictures: the sketch of a red box, and what becomes of it under the words dog, bus, boat and umbrella: four blurred scenes with a reddish thing near the middle."}, "figure": {"caption": "The same sketch, the same seed and strength 0.7 under four words. The place and often the colour are the sketch's, the thing is the word's.", "name": "image_to_image-words"}}
+# %% mystnb={"image": {"alt": "Five pictures: the sketch of a red box, and what becomes of it under the words dog, bus, boat and umbrella: four blurred scenes at the sea with a red, orange or purple thing in the middle."}, "figure": {"caption": "The same sketch, the same seed and strength 0.5 under four words. The place and mostly the colour are the sketch's, the thing is the word's.", "name": "image_to_image-words"}}
 image_grid(torch.cat([guide, *told]), ["the guide", *words])
 plt.show()
 
