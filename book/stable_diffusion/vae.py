@@ -384,7 +384,7 @@ back = tiny.decode(latent.mean)
 print(tuple(fresh.shape), tuple(latent.mean.shape), f"above 17 dB: {psnr(fresh, back) > 17}")
 print(f"the deviation lies below the spread: {bool(latent.std.mean() < latent.mean.std())}")
 
-# %% mystnb={"image": {"alt": "Two rows of six small scenes. The lower row shows the same scenes, a little blurred."}, "figure": {"caption": "Scenes that the small autoencoder has not seen (above), and what it makes of their latents (below).", "name": "vae-scenes"}}
+# %% mystnb={"image": {"alt": "Two rows of six small scenes. The lower row shows the same scenes, blurred and with weak colours."}, "figure": {"caption": "Scenes that the small autoencoder has not seen (above), and what it makes of their latents (below): outlines, and little colour yet.", "name": "vae-scenes"}}
 image_grid(torch.cat([fresh[:6], back[:6]]), columns=6)
 plt.show()
 
