@@ -19,7 +19,7 @@
 # - build Stable Diffusion's autoencoder from its layers, and name its two traps;
 # - tell it from a VQ-VAE.
 #
-# **Time** 45 minutes to read; the cells run in about 20 seconds.
+# **Time** 45 minutes to read; the cells run in about 30 seconds, most of them a training.
 #
 # **Before this** {doc}`../diffusion/loss`.
 
@@ -352,7 +352,7 @@ one = tiled_decode(vae, z, tile=32)
 print(f"one tile for all is the whole: {torch.allclose(one, whole, atol=1e-5)}")
 
 # %% [markdown]
-# ## Trained, for half a minute less
+# ## Trained for some seconds
 #
 # What does the class learn? Give it 200 small scenes and some seconds. The loss is the bound with a small weight on the divergence, as in Stable Diffusion, and without the perceptual and adversarial terms. What comes out is blurred: it had a moment where the real one had weeks. The miniature of this book gets hours.
 
