@@ -159,7 +159,7 @@ for size in (514, 600, 650, 1000):
 # {numref}`clip-lengths` shows the trade. Each merge makes the table of tokens one row longer and the captions shorter. A short prompt matters: attention's cost grows with the square of
 # the length, and the encoder reads a fixed number of tokens.
 
-# %% mystnb={"image": {"alt": "A falling curve. With 514 tokens a caption takes about 35 tokens on average; with 600 about 15, with 700 about 10, where the curve ends on a dashed line, the number of words."}, "figure": {"caption": "The first merges save the most. The curve ends on the dashed line: one token for every word.", "name": "clip-lengths"}}
+# %% mystnb={"image": {"alt": "A falling curve. With 514 tokens a caption takes about 41 tokens on average, with 600 about 18; with about 700 the curve ends on a dashed line at 11, the number of words."}, "figure": {"caption": "The first merges save the most. The curve ends on the dashed line: one token for every word.", "name": "clip-lengths"}}
 sizes = [*range(514, len(tokenizer), 12), len(tokenizer)]
 some = captions[::10]
 lengths = []
@@ -311,7 +311,7 @@ print(f"same as minisd to 1e-6: {bool(gap < 1e-6)}")
 #
 # {numref}`clip-gelu` shows both. They differ by at most 0.02. That is little, but it happens at each of twelve layers, and the weights were trained with one of them.
 
-# %% mystnb={"image": {"alt": "Left: two curves that lie on one another, zero far left, a shallow dip below zero near minus one, and the identity to the right. Right: their difference, which waves between minus 0.02 and 0.01 within three units of zero and vanishes beyond."}, "figure": {"caption": "CLIP's activation and the exact GELU (left), and what separates them (right).", "name": "clip-gelu"}}
+# %% mystnb={"image": {"alt": "Left: two curves that lie on one another, zero far left, a shallow dip below zero near minus one, and the identity to the right. Right: their difference, which falls to minus 0.02 on either side near 2.2, rises to 0.006 near 0.8, and goes to zero outwards."}, "figure": {"caption": "CLIP's activation and the exact GELU (left), and what separates them (right).", "name": "clip-gelu"}}
 from minisd.models.clip import quick_gelu
 
 z = torch.linspace(-5, 5, 401)
@@ -624,7 +624,7 @@ print(f"ends below 2: {sum(losses[-20:]) / 20 < 2}")
 # %% [markdown]
 # Now ask about scenes that it has never seen. {numref}`clip-similarity` compares eight of them with their eight captions. A row is a picture, and its softmax is how the model shares that picture among the texts.
 
-# %% mystnb={"image": {"alt": "A table of eight rows and eight columns. Eight small scenes stand at the left, their captions on top. The diagonal is bright in almost every row; a few other cells glow, mostly for captions with the same kind of thing or the same background."}, "figure": {"caption": "Eight unseen scenes and their captions, after 300 steps of training: nearly every picture finds its own text. Brightness and number are the softmax of a row, in per cent.", "name": "clip-similarity"}}
+# %% mystnb={"image": {"alt": "A table of eight rows and eight columns. Eight small scenes stand at the left, their captions on top. The diagonal is dark blue, with 77 to 100 per cent; a few cells beside it hold some per cent, such as an orange airplane for a red one on the same beach."}, "figure": {"caption": "Eight unseen scenes and their captions, after 300 steps of training: the pictures find their own texts. Depth of blue and number are the softmax of a row, in per cent.", "name": "clip-similarity"}}
 fresh = with_one_thing(first=50_000, count=200)
 fresh_pictures = preprocess(torch.from_numpy(fresh.images).permute(0, 3, 1, 2) / 127.5 - 1, 32)
 fresh_texts = [five[0] for five in fresh.captions]
