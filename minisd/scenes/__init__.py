@@ -5,12 +5,14 @@ are all it needs.
 """
 
 from minisd.scenes.captions import caption, captions
+from minisd.scenes.changes import one_factor_changes
 from minisd.scenes.draw import COLOUR_RGB, Scene, draw
 from minisd.scenes.factors import (
     ACCESSORIES,
     BACKGROUNDS,
     CATEGORIES,
     COLOURS,
+    NEWCOMERS,
     PLACES,
     RELATIONS,
     SIZES,
@@ -21,6 +23,7 @@ from minisd.scenes.factors import (
     categories_of,
     random_factors,
 )
+from minisd.scenes.split import held_out, held_out_combinations
 from minisd.scenes.world import SceneBatch, scene, scene_factors, scenes
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "CATEGORIES",
     "COLOURS",
     "COLOUR_RGB",
+    "NEWCOMERS",
     "PLACES",
     "RELATIONS",
     "SIZES",
@@ -42,6 +46,9 @@ __all__ = [
     "captions",
     "categories_of",
     "draw",
+    "held_out",
+    "held_out_combinations",
+    "one_factor_changes",
     "random_factors",
     "scene",
     "scene_factors",

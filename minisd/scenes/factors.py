@@ -30,6 +30,8 @@ CATEGORIES = (
     "clock",
     "potted plant",
 )
+NEWCOMERS: tuple[str, ...] = ()
+"""What can be drawn as well, but is in no scene unless asked for: fine-tuning teaches it."""
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
 SIZES = ("small", "large")
 PLACES = ("left", "centre", "right")
@@ -80,7 +82,7 @@ class Thing:
     accessory: str = "none"
 
     def __post_init__(self) -> None:
-        _check("category", self.category, CATEGORIES)
+        _check("category", self.category, CATEGORIES + NEWCOMERS)
         _check("colour", self.colour, COLOURS)
         _check("size", self.size, SIZES)
         _check("place", self.place, PLACES)
@@ -147,7 +149,9 @@ def categories_of(background: str) -> tuple[str, ...]:
     return tuple(c for c in CATEGORIES if background in backgrounds_of(c))
 
 
-def random_factors(rng: np.random.Generator, two: float = 0.3) -> SceneFactors:
+def random_factors(
+    rng: np.random.Generator, two: float = 0.3, categories: Sequence[str] = CATEGORIES
+) -> SceneFactors:
     """Draw the factors of a scene.
 
     Categories, then the backgrounds that suit them, then each other factor uniformly; a thing with a face
@@ -160,6 +164,8 @@ def random_factors(rng: np.random.Generator, two: float = 0.3) -> SceneFactors:
         Advanced by the draw.
     two : float
         Probability of two things, in [0, 1].
+    categories : sequence of str
+        What may be drawn, of `CATEGORIES` and `NEWCOMERS`.
 
     Returns
     -------
@@ -169,13 +175,15 @@ def random_factors(rng: np.random.Generator, two: float = 0.3) -> SceneFactors:
     Raises
     ------
     ValueError
-        `two` is outside [0, 1].
+        `two` is outside [0, 1], or a category is unknown.
     """
     if not 0 <= two <= 1:
         raise ValueError(f"two is {two}; allowed is a probability in [0, 1]")
+    for category in categories:
+        _check("category", category, CATEGORIES + NEWCOMERS)
     if rng.random() < two:
-        return _random_pair(rng)
-    category = pick(rng, CATEGORIES)
+        return _random_pair(rng, categories)
+    category = pick(rng, categories)
     background = pick(rng, backgrounds_of(category))
     thing = _random_thing(rng, category, pick(rng, SIZES), pick(rng, PLACES))
     return SceneFactors(background, (thing,))
@@ -186,15 +194,15 @@ def pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:
     return options[int(rng.random() * len(options))]
 
 
-def _random_pair(rng: np.random.Generator) -> SceneFactors:
+def _random_pair(rng: np.random.Generator, categories: Sequence[str]) -> SceneFactors:
+    grounded = tuple(c for c in categories if c not in IN_THE_AIR)
     relation = pick(rng, RELATIONS)
-    grounded = tuple(c for c in CATEGORIES if c not in IN_THE_AIR)
     if relation == "on":
         first, second = pick(rng, SITTERS), "bench"
         sizes = ("small", "large")
     else:
-        first = pick(rng, IN_THE_AIR if relation == "above" else CATEGORIES)
-        second = pick(rng, grounded if relation == "above" else CATEGORIES)
+        first = pick(rng, IN_THE_AIR if relation == "above" else categories)
+        second = pick(rng, grounded if relation == "above" else categories)
         sizes = pick(rng, (("small", "small"), ("small", "large"), ("large", "small")))
     if relation in ("left of", "right of"):
         places = ("left", "right") if relation == "left of" else ("right", "left")

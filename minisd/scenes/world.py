@@ -1,12 +1,12 @@
 """The endless world: every (seed, index) is one scene, the same for ever, whoever asks and in whatever order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from minisd.scenes.draw import Scene, draw
-from minisd.scenes.factors import SceneFactors, random_factors
+from minisd.scenes.factors import CATEGORIES, SceneFactors, random_factors
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,13 @@ class SceneBatch:
     captions: tuple[tuple[str, ...], ...]
 
 
-def scene(index: int, seed: int = 0, size: int = 64) -> Scene:
+def scene(
+    index: int,
+    seed: int = 0,
+    size: int = 64,
+    two: float = 0.3,
+    categories: Sequence[str] = CATEGORIES,
+) -> Scene:
     """One scene of the world.
 
     Parameters
@@ -42,6 +48,8 @@ def scene(index: int, seed: int = 0, size: int = 64) -> Scene:
         Which world, from 0.
     size : int
         Height and width in pixels; the factors do not depend on it.
+    two, categories
+        As in `random_factors`.
 
     Returns
     -------
@@ -54,15 +62,17 @@ def scene(index: int, seed: int = 0, size: int = 64) -> Scene:
         `index` or `seed` is negative or not whole, or `size` is out of range.
     """
     rng = _rng(index, seed)
-    return draw(random_factors(rng), rng, size)
+    return draw(random_factors(rng, two, categories), rng, size)
 
 
-def scene_factors(index: int, seed: int = 0) -> SceneFactors:
+def scene_factors(
+    index: int, seed: int = 0, two: float = 0.3, categories: Sequence[str] = CATEGORIES
+) -> SceneFactors:
     """The factors of `scene(index, seed)`, without drawing it: to choose which scenes to keep.
 
     Parameters
     ----------
-    index, seed : int
+    index, seed, two, categories
         As in `scene`.
 
     Returns
@@ -75,17 +85,23 @@ def scene_factors(index: int, seed: int = 0) -> SceneFactors:
     ValueError
         `index` or `seed` is negative or not whole.
     """
-    return random_factors(_rng(index, seed))
+    return random_factors(_rng(index, seed), two, categories)
 
 
-def scenes(indices: Iterable[int], seed: int = 0, size: int = 64) -> SceneBatch:
+def scenes(
+    indices: Iterable[int],
+    seed: int = 0,
+    size: int = 64,
+    two: float = 0.3,
+    categories: Sequence[str] = CATEGORIES,
+) -> SceneBatch:
     """Several scenes of the world, stacked.
 
     Parameters
     ----------
     indices : iterable of int
         Which scenes, for example ``range(64)``; at least one.
-    seed, size : int
+    seed, size, two, categories
         As in `scene`.
 
     Returns
@@ -98,7 +114,7 @@ def scenes(indices: Iterable[int], seed: int = 0, size: int = 64) -> SceneBatch:
     ValueError
         There is no index, one is negative or not whole, or `size` is out of range.
     """
-    drawn = [scene(index, seed, size) for index in indices]
+    drawn = [scene(index, seed, size, two, categories) for index in indices]
     if not drawn:
         raise ValueError("indices is empty; allowed is at least one index")
     masks = np.zeros((len(drawn), 2, size, size), bool)
