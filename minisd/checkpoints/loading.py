@@ -121,27 +121,87 @@ def load_components(
             f"revision is {revision!r}; {source} is a path here, not a name on the hub"
         )
 
-    if is_file:
-        settings = _settings(Path(config).expanduser()) if config is not None else {}
-        states, settings = _read_file(local, settings, ema)
-        words = _find_tokenizer(local, tokenizer, config)
-    else:
-        settings = _settings(local)
-        states = {part: _read_part(local, part, variant) for part in NETWORKS}
-        words = _read_tokenizer(tokenizer or local / "tokenizer")
+    if not is_file:
+        scheduler = _check_folder(local)
+        networks = {
+            part: load_network(part, local, device=device, dtype=dtype, variant=variant)
+            for part in NETWORKS
+        }
+        return Components(
+            read_tokenizer(tokenizer or local / "tokenizer"), scheduler=scheduler, **networks
+        )
 
-    networks = {}
-    for part, (network, _) in NETWORKS.items():
-        with torch.device("meta"), Unfilled():
-            networks[part] = network(settings[part])
-        where = f"{part} of {source}"
-        load_into(networks[part], states.pop(part), where, device=device, dtype=dtype)
-        networks[part].eval()
+    settings = {}
+    if config is not None:
+        folder = Path(config).expanduser()
+        settings = {"scheduler": _check_folder(folder)}
+        settings |= {part: _read_settings(part, folder) for part in NETWORKS}
+    states, settings = _read_file(local, settings, ema)
+    words = _find_tokenizer(local, tokenizer, config)
+    networks = {
+        part: _fill(part, settings[part], states.pop(part), f"{part} of {source}", device, dtype)
+        for part in NETWORKS
+    }
     return Components(words, scheduler=settings["scheduler"], **networks)
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """Read the settings of the networks and of the scheduler from a diffusers folder."""
+def load_network(
+    part: str,
+    folder: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    variant: str | None = None,
+) -> Any:
+    """Load one network of a folder in diffusers' layout.
+
+    Parameters
+    ----------
+    part : {"unet", "vae", "text_encoder"}
+    folder : path
+    device, dtype, variant
+        As for `load_components`.
+
+    Returns
+    -------
+    UNet, AutoencoderKL or CLIPTextEncoder
+        In evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        As `load_components`.
+    """
+    folder = Path(folder)
+    if not (folder / part).is_dir():
+        raise ValueError(f"{folder} has no {part}")
+    settings = _read_settings(part, folder)
+    names = {path.name for path in (folder / part).iterdir()}
+    chosen = pick_weights(names, str(folder / part), variant)[0]
+    state = current_names(part, read_state_dict(folder / part / chosen))
+    return _fill(part, settings, state, f"{part} of {folder}", device, dtype)
+
+
+def _fill(
+    part: str,
+    settings: Any,
+    state: dict[str, Tensor],
+    where: str,
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> Any:
+    with torch.device("meta"), Unfilled():
+        network = NETWORKS[part][0](settings)
+    load_into(network, state, where, device=device, dtype=dtype)
+    return network.eval()
+
+
+def _read_settings(part: str, folder: Path) -> Any:
+    return NETWORKS[part][1].from_json(read_json(folder / part / "config.json"))
+
+
+def _check_folder(folder: Path) -> dict[str, Any]:
+    """Look that a diffusers folder is whole, and read the settings of its scheduler."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
     parts = [*NETWORKS, "scheduler"]
@@ -152,18 +212,7 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"{folder} has no {', no '.join(absent)}; a diffusers folder holds "
             f"{', '.join([*parts, 'tokenizer'])}{hint}"
         )
-    settings = {
-        part: config.from_json(read_json(folder / part / "config.json"))
-        for part, (_, config) in NETWORKS.items()
-    }
-    return settings | {"scheduler": read_json(folder / "scheduler" / "scheduler_config.json")}
-
-
-def _read_part(folder: Path, part: str, variant: str | None) -> dict[str, Tensor]:
-    """Map the weights of one part of a diffusers folder."""
-    names = {path.name for path in (folder / part).iterdir()}
-    chosen = pick_weights(names, str(folder / part), variant)[0]
-    return current_names(part, read_state_dict(folder / part / chosen))
+    return read_json(folder / "scheduler" / "scheduler_config.json")
 
 
 def _read_file(
@@ -191,21 +240,21 @@ def _find_tokenizer(
 ) -> Tokenizer:
     """Read the tokenizer that goes with a single file."""
     if tokenizer is not None:
-        return _read_tokenizer(tokenizer)
+        return read_tokenizer(tokenizer)
     places = [path.parent / "tokenizer", path.parent / BPE_FILE]
     if config is not None:
         places.insert(0, Path(config).expanduser() / "tokenizer")
     for place in places:
         if place.exists():
-            return _read_tokenizer(place)
+            return read_tokenizer(place)
     raise ValueError(
         f"{path} is a single file, and such files hold no tokenizer; beside it there is neither tokenizer/ nor "
         f"{BPE_FILE}. Give tokenizer=: a folder, that file, or, to fetch it, 'openai/clip-vit-large-patch14'"
     )
 
 
-def _read_tokenizer(source: str | Path) -> Tokenizer:
-    """Read a tokenizer from a folder, from OpenAI's file or from the hub."""
+def read_tokenizer(source: str | Path) -> Tokenizer:
+    """Read a tokenizer from a folder, from OpenAI's file or, by its name, from the hub."""
     local = Path(source).expanduser()
     if local.is_file():
         return Tokenizer.from_bpe_file(local)

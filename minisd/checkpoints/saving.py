@@ -11,10 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from minisd.checkpoints.compvis import to_compvis
 from minisd.checkpoints.loading import Components
+from minisd.models.tokenizer import Tokenizer
 
 CLASSES = {
     "unet": ("diffusers", "UNet2DConditionModel"),
@@ -74,53 +76,80 @@ def save_file(components: Components, path: str | Path) -> Path:
     parts = {part: getattr(components, part) for part in ("unet", "vae", "text_encoder")}
     states = {part: network.state_dict() for part, network in parts.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_weights(to_compvis(states, parts["unet"].config, parts["vae"].config), path)
+    write_weights(to_compvis(states, parts["unet"].config, parts["vae"].config), path)
     return path
 
 
 def _write(components: Components, folder: Path) -> None:
-    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
     for part in ("unet", "vae", "text_encoder"):
-        network = getattr(components, part)
-        library, name = CLASSES[part]
-        settings = {"_class_name": name, **asdict(network.config)}
-        weights = "diffusion_pytorch_model"
-        if library == "transformers":
-            settings = {
-                "architectures": [name],
-                "model_type": "clip_text_model",
-                "bos_token_id": components.tokenizer.start_id,
-                **asdict(network.config),
-            }
-            weights = "model"
-        if part == "vae":
-            levels = len(network.config.block_out_channels)
-            settings["down_block_types"] = ["DownEncoderBlock2D"] * levels
-            settings["up_block_types"] = ["UpDecoderBlock2D"] * levels
-        (folder / part).mkdir()
-        _write_json(settings, folder / part / "config.json")
-        _write_weights(network.state_dict(), folder / part / f"{weights}.safetensors")
-    components.tokenizer.save(folder / "tokenizer")
-    (folder / "scheduler").mkdir()
-    _write_json(components.scheduler, folder / "scheduler" / "scheduler_config.json")
+        save_network(part, getattr(components, part), folder)
+    save_rest(components.tokenizer, components.scheduler, folder)
 
+
+def save_network(
+    part: str, network: nn.Module, folder: str | Path, dtype: torch.dtype | None = None
+) -> None:
+    """Write one network into the folder of a checkpoint, over the one that may be there.
+
+    Parameters
+    ----------
+    part : {"unet", "vae", "text_encoder"}
+    network : Module
+    folder : path
+    dtype : torch.dtype, optional
+        Of the weights in the file; their own unless given.
+    """
+    library, name = CLASSES[part]
+    settings = {"_class_name": name, **asdict(network.config)}
+    weights = "diffusion_pytorch_model"
+    if library == "transformers":
+        settings = {
+            "architectures": [name],
+            "model_type": "clip_text_model",
+            "bos_token_id": network.config.eos_token_id - 1,  # as CLIP's vocabularies end
+            **asdict(network.config),
+        }
+        weights = "model"
+    if part == "vae":
+        levels = len(network.config.block_out_channels)
+        settings["down_block_types"] = ["DownEncoderBlock2D"] * levels
+        settings["up_block_types"] = ["UpDecoderBlock2D"] * levels
+    folder = Path(folder) / part
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(settings, folder / "config.json")
+    state = {key: value.to(dtype or value.dtype) for key, value in network.state_dict().items()}
+    write_weights(state, folder / f"{weights}.safetensors")
+
+
+def save_rest(tokenizer: Tokenizer, scheduler: Mapping[str, Any], folder: str | Path) -> None:
+    """Write what of a checkpoint is no network: tokenizer, scheduler, and the list of parts."""
+    folder = Path(folder)
+    tokenizer.save(folder / "tokenizer")
+    (folder / "scheduler").mkdir(parents=True, exist_ok=True)
+    write_json(scheduler, folder / "scheduler" / "scheduler_config.json")
+
+    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
     index |= {part: list(names) for part, names in CLASSES.items()}
-    index["scheduler"] = ["diffusers", components.scheduler.get("_class_name", "PNDMScheduler")]
+    index["scheduler"] = ["diffusers", scheduler.get("_class_name", "PNDMScheduler")]
     index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}
-    _write_json(index | {"requires_safety_checker": False}, folder / "model_index.json")
+    write_json(index | {"requires_safety_checker": False}, folder / "model_index.json")
 
 
-def _write_json(value: Mapping[str, Any], path: Path) -> None:
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """Write an object of settings."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_weights(state: Mapping[str, Tensor], path: Path) -> None:
+def write_weights(
+    state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write safetensors beside, then rename: never half a file, and a file that is mapped stays as it is."""
     from safetensors.torch import save_file as write
 
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write({key: value.contiguous() for key, value in state.items()}, beside, {"format": "pt"})
+        ready = {key: value.contiguous() for key, value in state.items()}
+        write(ready, beside, {"format": "pt", **(metadata or {})})
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
