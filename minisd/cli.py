@@ -134,6 +134,25 @@ def inpaint(
     _generate("inpaint", locals())
 
 
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(help="vae, clip, unet, classifier or scorer.")],
+    output: Annotated[Path, typer.Option(help="Folder of the checkpoint that is being made.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML; the miniature's own if not told.")
+    ] = None,
+) -> None:
+    """Train a network, or go on where a run was stopped."""
+    with _one_line_errors():
+        from minisd.training.run import train_from_file
+
+        try:
+            train_from_file(network, config, output)
+        except KeyboardInterrupt as stop:
+            typer.echo(f"minisd: {stop}; the same command goes on", err=True)
+            raise typer.Exit(130) from None
+
+
 def _generate(task: str, told: dict[str, Any]) -> None:
     """Run a task and save its pictures, each with the settings that make it again."""
     with _one_line_errors():

@@ -13,7 +13,7 @@ import minisd
 ROOT = Path(__file__).resolve().parents[1]
 
 GROUND = {"diffusion", "images", "models", "scenes", "nsd"}
-BUILT = GROUND | {"guidance", "settings", "start", "pipeline", "checkpoints", "training"}
+BUILT = GROUND | {"guidance", "settings", "start", "pipeline", "checkpoints", "training", "metrics"}
 FACES = {"plots", "widgets", "cli", "doctor"}
 MAY_IMPORT = {
     "diffusion": set(),
@@ -27,12 +27,14 @@ MAY_IMPORT = {
     "pipeline": BUILT,
     "checkpoints": BUILT,
     "training": BUILT,
+    "metrics": BUILT,
     "decoding": BUILT,
     "plots": BUILT | {"decoding"},
     "widgets": BUILT | {"decoding"},
     "doctor": set(),
     "cli": BUILT | {"decoding"} | FACES,
     "extras": set(),
+    "__main__": {"cli"},
 }
 """Who stands on whom, as parts of minisd; each may import itself and `extras`."""
 

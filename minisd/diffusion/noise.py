@@ -51,6 +51,10 @@ class ImageNoise:
         noise = torch.stack([torch.randn(*shape, generator=g) for g in self._generators])
         return noise.to(device=device, dtype=dtype)
 
+    def uniform(self, shape: Sequence[int] = ()) -> Tensor:
+        """Draw the next numbers in [0, 1), on the CPU: ``shape`` is that of one image; the result is [B, ...]."""
+        return torch.stack([torch.rand(tuple(shape), generator=g) for g in self._generators])
+
     def __call__(self, x: Tensor) -> Tensor:
         """Draw the next noise with the shape, dtype and device of ``x``, shape [B, ...]."""
         if x.shape[:1] != (len(self.seeds),):

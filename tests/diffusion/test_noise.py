@@ -37,3 +37,14 @@ def test_what_is_refused() -> None:
         ImageNoise([])
     with pytest.raises(ValueError, match=r"x has shape \(3, 2\).*number of seeds, 2"):
         ImageNoise([1, 2])(torch.zeros(3, 2))
+
+
+def test_uniform_numbers_belong_to_their_image_too() -> None:
+    together, alone = ImageNoise([3, 8, 5]), ImageNoise([8])
+    assert together.uniform().shape == (3,)
+    alone.uniform()
+    assert torch.equal(together.uniform((2,))[1:2], alone.uniform((2,)))
+    many = ImageNoise(range(500)).uniform((20,))
+    assert 0 <= float(many.min()) < 0.01
+    assert 0.99 < float(many.max()) < 1
+    assert abs(float(many.mean()) - 0.5) < 4 * (1 / 12 / many.numel()) ** 0.5

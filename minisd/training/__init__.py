@@ -1,0 +1,1 @@
+"""Training and fine-tuning: one loop for every network, on Hugging Face Accelerate."""
