@@ -20,7 +20,7 @@ TASKS = {
     "clip": ("contrastive", "ContrastiveTask"),
     "unet": ("diffusion", "DiffusionTask"),
     "classifier": ("classifier", "ClassifierTask"),
-    "scorer": ("scorer", "ScorerTask"),
+    "scorer": ("classifier", "ScorerTask"),
 }
 """Module and class of each."""
 
