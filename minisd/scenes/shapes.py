@@ -124,6 +124,33 @@ def horse(s: Sketch, sway: float) -> Face:
     return Face(x + 0.055, y - 0.015, 0.155, y - 0.14)
 
 
+def giraffe(s: Sketch, sway: float) -> Face:
+    """A neck as long as its legs, patches, two horns."""
+    x, y = 0.68 + 0.02 * sway, 0.17
+    patch = paint(0.55)
+    s.line([(0.16, 0.56), (0.10, 0.68), (0.10 + 0.03 * sway, 0.80)], 0.04, paint(0.6))
+    for left in (0.26, 0.50):
+        s.box(left, 0.62, left + 0.075, 0.97, 0.03, paint(0.72))
+    s.blob([(0.14, 0.54), (0.38, 0.50), (0.62, 0.48), (0.62, 0.66), (0.38, 0.72), (0.16, 0.68)],
+           paint())  # fmt: skip
+    for left in (0.17, 0.53):
+        s.box(left, 0.60, left + 0.08, 0.98, 0.03, paint(0.95))
+        s.box(left - 0.005, 0.92, left + 0.085, 0.98, 0.02, NIGHT)
+    s.line([(0.54, 0.58), (0.60, 0.36), (0.64, 0.18)], 0.14, paint())
+    for px, py, r in ((0.24, 0.60, 0.05), (0.37, 0.56, 0.055), (0.34, 0.66, 0.04), (0.50, 0.63, 0.05),
+                      (0.56, 0.50, 0.04), (0.60, 0.40, 0.038), (0.60, 0.30, 0.034)):  # fmt: skip
+        s.ellipse(px, py, r, 0.85 * r, patch, 20)
+    for horn in (-0.06, 0.03):
+        s.line([(x + horn, y - 0.06), (x + horn - 0.01, y - 0.14)], 0.03, paint(0.8))
+        s.ellipse(x + horn - 0.01, y - 0.145, 0.024, 0.024, NIGHT)
+    s.polygon([(x - 0.10, y - 0.05), (x - 0.22, y - 0.09), (x - 0.12, y + 0.03)], paint(0.8))
+    s.ellipse(x + 0.02, y, 0.135, 0.10, paint())
+    s.ellipse(x + 0.13, y + 0.055, 0.095, 0.07, paint(1.5), 20)
+    s.ellipse(x + 0.18, y + 0.045, 0.014, 0.016, NIGHT)
+    _eyes(s, x + 0.03, y - 0.02, 0.12, 0.032)
+    return Face(x + 0.03, y - 0.02, 0.15, y - 0.09)
+
+
 def elephant(s: Sketch, sway: float) -> Face:
     """Large ear, trunk to the ground."""
     x, y = 0.66, 0.36
@@ -348,6 +375,7 @@ SHAPES: dict[str, Callable[[Sketch, float], Face | None]] = {
         bench,
         clock,
         potted_plant,
+        giraffe,
     )
 }
 """Category to the function that draws it; a function returns a `Face` where there is one."""

@@ -10,6 +10,7 @@ from minisd.scenes import (
     CATEGORIES,
     COLOUR_RGB,
     COLOURS,
+    NEWCOMERS,
     PLACES,
     SceneFactors,
     Thing,
@@ -37,7 +38,7 @@ def centroid(mask: np.ndarray) -> tuple[float, float]:
     return x.mean(), y.mean()
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", CATEGORIES + NEWCOMERS)
 def test_the_mask_is_where_the_thing_changes_the_picture(category):
     for seed in range(4):
         scene = one(category, seed=seed)
@@ -50,14 +51,14 @@ def test_the_mask_is_where_the_thing_changes_the_picture(category):
         assert changed[~mask].mean() < 0.15
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", CATEGORIES + NEWCOMERS)
 def test_size_can_be_read_from_the_mask(category):
     small = [one(category, seed=s, size="small").masks[0].sum() for s in range(12)]
     large = [one(category, seed=s, size="large").masks[0].sum() for s in range(12)]
     assert max(small) * 1.5 < min(large)
 
 
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("category", CATEGORIES + NEWCOMERS)
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_place_can_be_read_from_the_mask(category, size):
     left, centre, right = (
@@ -100,7 +101,9 @@ def test_everything_stands_out_from_its_background(background, colour, size):
         assert np.median(difference) > 32, category
 
 
-@pytest.mark.parametrize("category", [c for c in CATEGORIES if len(accessories_of(c)) > 1])
+@pytest.mark.parametrize(
+    "category", [c for c in CATEGORIES + NEWCOMERS if len(accessories_of(c)) > 1]
+)
 def test_accessories_show(category):
     bare, glasses, hat = (
         one(category, "white", accessory=a, size="small").image.astype(float)
@@ -145,7 +148,7 @@ def test_on_a_bench_is_on_the_seat_and_in_front_of_the_back():
 
 def test_what_flies_is_in_the_sky_and_what_stands_is_on_the_ground():
     for seed in range(8):
-        for category in CATEGORIES:
+        for category in CATEGORIES + NEWCOMERS:
             bottom = np.nonzero(one(category, seed=seed, size="small").masks[0].any(1))[0].max()
             if category in ("airplane", "kite"):
                 assert bottom < 32
