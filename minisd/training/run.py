@@ -69,6 +69,9 @@ def read_tables(kind: type[Task], tables: dict[str, Any]) -> tuple[RunSettings, 
         known = {field.name for field in fields(table)}
         if unknown := sorted(told.keys() - known):
             raise ValueError(f"[{name}] has {', '.join(unknown)}; allowed are {sorted(known)}")
+        for key, kind in get_type_hints(table).items():
+            if key in told and not _fits(told[key], kind):
+                raise ValueError(f"[{name}] {key} is {told[key]!r}; it must be {kind.__name__}")
         try:
             made[name] = table(
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
@@ -76,3 +79,12 @@ def read_tables(kind: type[Task], tables: dict[str, Any]) -> tuple[RunSettings, 
         except TypeError as error:  # a key without a default that is not there
             raise ValueError(f"[{name}]: {str(error).partition('__init__() ')[2]}") from None
     return made.pop("run"), made
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a simple type; others are left to the dataclass."""
+    if kind not in (int, float, str, bool):
+        return True
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
