@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from minisd.models.clip import CLIPTextEncoder
-from minisd.models.tokenizer import Tokenizer
-from minisd.models.vae import AutoencoderKL
+from minisd.extras import require
+from minisd.pipeline import StableDiffusion
 
 BATCH = 64
 """Pictures that are encoded at once."""
@@ -43,44 +42,49 @@ class Encoded(Dataset):
 @torch.no_grad()
 def encode(
     pictures: Sequence[tuple[Tensor, Sequence[str]]],
-    tokenizer: Tokenizer,
-    text_encoder: CLIPTextEncoder,
-    vae: AutoencoderKL,
+    sd: StableDiffusion,
     folder: Path,
     identity: dict[str, Any],
 ) -> Encoded:
-    """Encode pictures and captions, unless it was done before.
+    """Encode pictures and captions, unless it was done before; of several processes, one does it.
 
     Parameters
     ----------
     pictures : sequence of (Tensor [3, H, W] of uint8, sequence of K str)
-    tokenizer, text_encoder, vae
+    sd : StableDiffusion
+        Whose text encoder and autoencoder are taken, on the device where they are.
     folder : path
         For ``latents.npy`` and ``texts.npy``, in half precision, and ``identity.json``, which is written last.
     identity : dict
-        What the pictures and networks are; if a folder has the same, nothing is done.
+        What the pictures are. If the folder has it, with the same networks, nothing is done.
 
     Returns
     -------
     Encoded
     """
-    done = folder / "identity.json"
-    identity = json.loads(json.dumps(identity))
-    if done.exists() and json.loads(done.read_text(encoding="utf-8")) == identity:
-        return Encoded(folder)
-    done.unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    device = next(vae.parameters()).device
+    with require("accelerate", "train").PartialState().main_process_first():
+        identity = identity | {"vae": _digest(sd.vae), "text_encoder": _digest(sd.text_encoder)}
+        done = folder / "identity.json"
+        if not done.exists() or done.read_text(encoding="utf-8") != json.dumps(identity):
+            done.unlink(missing_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            _encode(pictures, sd, folder)
+            done.write_text(json.dumps(identity), encoding="utf-8")
+    return Encoded(folder)
+
+
+def _encode(
+    pictures: Sequence[tuple[Tensor, Sequence[str]]], sd: StableDiffusion, folder: Path
+) -> None:
     arrays: dict[str, np.ndarray] = {}
     for start in tqdm(range(0, len(pictures), BATCH), desc="latents and texts", delay=2):
         items = [pictures[i] for i in range(start, min(start + BATCH, len(pictures)))]
-        x = torch.stack([picture for picture, _ in items]).to(device).float() / 127.5 - 1
-        latent = vae.encode(x)
-        captions = [text for _, texts in items for text in texts]
-        states = text_encoder(tokenizer(captions).to(device)).last_hidden_state
+        x = torch.stack([picture for picture, _ in items]).to(sd.device).float() / 127.5 - 1
+        latent = sd.vae.encode(x)
+        texts = sd.encode_text([text for _, captions in items for text in captions])
         parts = {
-            "latents": torch.stack([latent.mean, latent.std], dim=1) * vae.config.scaling_factor,
-            "texts": states.unflatten(0, (len(items), -1)),
+            "latents": torch.stack([latent.mean, latent.std], dim=1) * sd.vae.config.scaling_factor,
+            "texts": texts.unflatten(0, (len(items), -1)),
         }
         for name, part in parts.items():
             if name not in arrays:
@@ -89,7 +93,11 @@ def encode(
             arrays[name][start : start + len(items)] = part.half().cpu().numpy()
     for array in arrays.values():
         array.flush()
-    beside = done.with_name(f".{done.name}.{os.getpid()}")
-    beside.write_text(json.dumps(identity), encoding="utf-8")
-    beside.replace(done)
-    return Encoded(folder)
+
+
+def _digest(network: nn.Module) -> str:
+    """A fingerprint of the weights."""
+    found = hashlib.sha256()
+    for value in network.state_dict().values():
+        found.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()

@@ -32,8 +32,8 @@ def save_checkpoint(
     """
     from safetensors.torch import save_file
 
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    tensors = {f"network.{k}": v for k, v in trained_parameters(network).items()}
+    tensors |= {f"average.{k}": v for k, v in trained_parameters(average).items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
     told = {"format": "pt", "step": str(step), "identity": json.dumps(identity, sort_keys=True)}
@@ -78,14 +78,27 @@ def load_checkpoint(
         raise ValueError(
             f"{path} is of another run ({changes}); go on with its settings, or give another output"
         )
-    network.load_state_dict(_part(tensors, "network."))
-    average.load_state_dict(_part(tensors, "average."))
+    for module, prefix in ((network, "network."), (average, "average.")):
+        _fill(trained_parameters(module), _part(tensors, prefix), path)
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in _part(tensors, "optimizer.").items():
         index, name = key.split(".", 1)
         moments.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
     return int(told["step"])
+
+
+def trained_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that have a gradient, by name; the networks here have nothing else that changes."""
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def _fill(parameters: dict[str, nn.Parameter], values: dict[str, Tensor], path: Path) -> None:
+    if parameters.keys() != values.keys():
+        raise ValueError(f"{path} has other weights than the network that is trained")
+    for name, parameter in parameters.items():
+        parameter.copy_(values[name])
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from minisd.checkpoints.loading import load_network
 from minisd.checkpoints.saving import write_json, write_weights
+from minisd.checkpoints.scheduler import SchedulerSettings
 from minisd.diffusion import ImageNoise
 from minisd.metrics.labels import LABELS, answers
 from minisd.models.classifier import Classifier, ClassifierConfig, answers_loss
 from minisd.scenes import Scene
 from minisd.training.data import Scenes, SceneSettings, as_input, pictures
-from minisd.training.diffusion import SCHEDULE
+from minisd.training.diffusion import MINIATURE
 from minisd.training.loop import Task
 
 
@@ -67,6 +68,7 @@ class ClassifierTask(Task):
         config = {"in_channels": 4, "sample_size": 16, "timesteps": True}
         self.network = Classifier(ClassifierConfig(LABELS, **config, **asdict(model)))
         self.data = Scenes(data)
+        self.schedule = SchedulerSettings.from_json(MINIATURE).schedule
 
     collate = ScorerTask.collate
 
@@ -75,8 +77,8 @@ class ClassifierTask(Task):
         with torch.no_grad():
             latent = self.vae.encode(as_input(batch[0]))
             z = latent.sample(noise(latent.mean)) * self.vae.config.scaling_factor
-        t = (noise.uniform() * SCHEDULE.T).floor().to(z.device)
-        return _losses(self.network(SCHEDULE.q_sample(z, t, noise(z)), t), batch[1])
+        t = (noise.uniform() * self.schedule.T).floor().to(z.device)
+        return _losses(self.network(self.schedule.q_sample(z, t, noise(z)), t), batch[1])
 
     def export(self, network: nn.Module, output: Path) -> None:
         """Write ``classifier/``."""

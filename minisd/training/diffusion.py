@@ -7,7 +7,7 @@ text is dropped as in Ho and Salimans 2022 (arXiv 2207.12598, algorithm 1), the 
 
 from __future__ import annotations
 
-import hashlib
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,17 +17,16 @@ from torch import Tensor, nn
 
 from minisd.checkpoints.loading import SCHEDULER, load_network, read_tokenizer
 from minisd.checkpoints.saving import save_network, save_rest
-from minisd.checkpoints.scheduler import SchedulerSettings
 from minisd.diffusion import ImageNoise, simple_loss
+from minisd.extras import require
 from minisd.models.unet import UNet, UNetConfig
 from minisd.pipeline import StableDiffusion
-from minisd.training.cache import encode
+from minisd.training.cache import Encoded, encode
 from minisd.training.data import Scenes, SceneSettings
 from minisd.training.loop import Task
 
 MINIATURE = SCHEDULER | {"_class_name": "DPMSolverMultistepScheduler"}
 """Stable Diffusion's noise, and a sampler for few steps."""
-SCHEDULE = SchedulerSettings.from_json(MINIATURE).schedule
 
 
 @dataclass(frozen=True)
@@ -73,58 +72,73 @@ class CaptionedScenes(Sequence):
 
 
 class DiffusionTask(Task):
-    """Learn to see the noise in a latent."""
+    """Learn to see the noise in latents of a Stable Diffusion.
+
+    Parameters
+    ----------
+    sd : StableDiffusion
+        Its U-Net is trained, those of its weights that require a gradient.
+    data : Encoded
+    loss : DiffusionLoss
+    prompts : list of str
+        For the pictures that show how far it is; a square number.
+    """
 
     def __init__(
-        self, output: Path, model: UNetConfig, data: SceneSettings, loss: DiffusionLoss
+        self, sd: StableDiffusion, data: Encoded, loss: DiffusionLoss, prompts: list[str]
     ) -> None:
         super().__init__()
-        self.network, self.loss = UNet(model), loss
-        self.tokenizer = read_tokenizer(output / "tokenizer")
-        self.text_encoder = load_network("text_encoder", output).requires_grad_(False)
-        self.vae = load_network("vae", output).requires_grad_(False)
-        files = [*(output / "vae").glob("*"), *(output / "text_encoder").glob("*")]
-        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)]
-        scenes = CaptionedScenes(Scenes(data))
-        self.prompts = [scenes[i][1][0] for i in range(16)]
-        self.data = encode(
-            scenes,
-            self.tokenizer,
-            self.text_encoder,
-            self.vae,
-            output / "training" / "encoded",
-            {"data": asdict(data), "networks": digests},
-        )
-        self.register_buffer("null", self._embed([""]), persistent=False)  # [1, M, D]
-
-    def _embed(self, texts: list[str]) -> Tensor:
+        self.sd, self.data, self.loss, self.prompts = sd, data, loss, prompts
+        self.network = sd.unet
         with torch.no_grad():
-            return self.text_encoder(self.tokenizer(texts)).last_hidden_state
+            self.register_buffer("null", sd.encode_text("").float(), persistent=False)  # [1, M, D]
 
     def forward(self, batch: tuple[Tensor, ...], noise: ImageNoise) -> dict[str, Tensor]:
         """Weighted squared error of the predicted noise; ``mse`` is the same without weights."""
+        schedule, kind = self.sd.scheduler.schedule, self.sd.scheduler.kind
         latents, texts = (part.float() for part in batch)
         mean, std = latents.unbind(1)
         when, drop, which = noise.uniform((3,)).unbind(1)  # each [B]
-        t = (when * SCHEDULE.T).floor().to(mean.device)
+        t = (when * schedule.T).floor().to(mean.device)
         text = texts[torch.arange(len(texts)), (which * texts.shape[1]).long()]
         dropped = (drop < self.loss.p_uncond).to(mean.device)
         text = torch.where(dropped[:, None, None], self.null, text)
         z = mean + std * noise(mean)
         eps = noise(z)
-        error = simple_loss(lambda x, t: self.network(x, t, text), z, t, eps, SCHEDULE)  # [B]
-        snr = SCHEDULE.log_snr_at(t).exp()
+        denoise = schedule.as_denoiser(lambda x, t: self.network(x, t, text), kind)
+        error = simple_loss(denoise, z, t, eps, schedule)  # [B]
+        snr = schedule.log_snr_at(t).exp()
         weight = (snr.clamp(max=self.loss.gamma) / snr).to(error)
         return {"loss": (weight * error).mean(), "mse": error.mean()}
 
     def sample(self, network: nn.Module) -> Tensor:
-        """Sixteen pictures of sixteen captions."""
-        parts = (self.tokenizer, self.text_encoder, network, self.vae, MINIATURE)
-        return StableDiffusion(*parts).text_to_image(
-            self.prompts, steps=25, guidance_scale=4.0, output="tensor", progress=False
+        """One picture of each prompt."""
+        sd = copy.copy(self.sd)
+        sd.unet = network
+        return sd.text_to_image(
+            self.prompts, steps=25, guidance_scale=5.0, output="tensor", progress=False
         )
+
+
+class MiniatureTask(DiffusionTask):
+    """Train the miniature's U-Net from nothing, on its autoencoder's latents and its CLIP's texts."""
+
+    def __init__(
+        self, output: Path, model: UNetConfig, data: SceneSettings, loss: DiffusionLoss
+    ) -> None:
+        device = require("accelerate", "train").PartialState().device
+        encoders = [
+            load_network(part, output, device=device).requires_grad_(False)
+            for part in ("text_encoder", "vae")
+        ]
+        tokenizer = read_tokenizer(output / "tokenizer")
+        sd = StableDiffusion(tokenizer, encoders[0], UNet(model), encoders[1], MINIATURE)
+        scenes = CaptionedScenes(Scenes(data))
+        prompts = [scenes[i][1][0] for i in range(16)]
+        encoded = encode(scenes, sd, output / "training" / "encoded", {"data": asdict(data)})
+        super().__init__(sd, encoded, loss, prompts)
 
     def export(self, network: nn.Module, output: Path) -> None:
         """Write ``unet/``, and what makes the folder a whole checkpoint."""
         save_network("unet", network, output, torch.float16)
-        save_rest(self.tokenizer, MINIATURE, output)
+        save_rest(self.sd.tokenizer, MINIATURE, output)

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from minisd.diffusion import ImageNoise
 from minisd.extras import require
 from minisd.images import save_png, to_pil
-from minisd.training.checkpoint import Log, load_checkpoint, save_checkpoint
+from minisd.training.checkpoint import Log, load_checkpoint, save_checkpoint, trained_parameters
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def train(
     path, lead = folder / "checkpoint.safetensors", accelerator.is_main_process
 
     task.to(accelerator.device, memory_format=torch.channels_last)  # quicker convolutions
-    average = copy.deepcopy(task.network).requires_grad_(False).eval()
+    average = copy_to_average(task.network)
     optimizer = _optimizer(task.network, settings)
     step = load_checkpoint(path, identity, task.network, average, optimizer)
     model, optimizer = accelerator.prepare(task, optimizer)
@@ -254,16 +254,22 @@ def learning_rate(step: int, settings: RunSettings) -> float:
     return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
 
+def copy_to_average(network: nn.Module) -> nn.Module:
+    """Copy a network; what is not trained is shared, so that a few trained weights cost no second network."""
+    frozen = {id(p): p for p in network.parameters() if not p.requires_grad}
+    return copy.deepcopy(network, frozen).eval()
+
+
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move the average towards the weights, in place: decay * average + (1 - decay) * weights."""
-    old, new = list(average.parameters()), list(network.parameters())
-    torch._foreach_lerp_(old, [p.detach() for p in new], 1 - decay)
+    old, new = (list(trained_parameters(module).values()) for module in (average, network))
+    torch._foreach_lerp_(old, new, 1 - decay)
 
 
 def _optimizer(network: nn.Module, settings: RunSettings) -> torch.optim.Optimizer:
     """AdamW; weight decay is for what multiplies, not for biases, norms and scales."""
-    trained = [p for p in network.parameters() if p.requires_grad]
+    trained = trained_parameters(network).values()
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},

@@ -18,7 +18,7 @@ from minisd.training.loop import RunSettings, Task, train
 TASKS = {
     "vae": ("autoencoder", "AutoencoderTask"),
     "clip": ("contrastive", "ContrastiveTask"),
-    "unet": ("diffusion", "DiffusionTask"),
+    "unet": ("diffusion", "MiniatureTask"),
     "classifier": ("classifier", "ClassifierTask"),
     "scorer": ("classifier", "ScorerTask"),
 }

@@ -134,5 +134,5 @@ def test_a_configuration_that_does_not_fit_is_told_in_a_line(tmp_path, name, ext
 
 
 def test_what_a_network_stands_on_must_be_there(tmp_path):
-    with pytest.raises(ValueError, match="tokenizer"):
+    with pytest.raises(ValueError, match="has no text_encoder"):
         train_from_file("unet", write("unet", tmp_path), tmp_path / "out")
