@@ -62,8 +62,29 @@ def load_checkpoint(
     ValueError
         If the file is damaged, or of another run; what differs is named.
     """
-    if not path.exists():
+    tensors, step = read_checkpoint(path, identity)
+    if not step:
         return 0
+    for module, prefix in ((network, "network."), (average, "average.")):
+        _fill(trained_parameters(module), _part(tensors, prefix), path)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _part(tensors, "optimizer.").items():
+        index, name = key.split(".", 1)
+        moments.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    return step
+
+
+def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
+    """Map the tensors of a file that `save_checkpoint` wrote, and read its step; none and 0 if there is no file.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or of another run; what differs is named.
+    """
+    if not path.exists():
+        return {}, 0
     from safetensors import safe_open
 
     tensors = read_state_dict(path)
@@ -78,14 +99,7 @@ def load_checkpoint(
         raise ValueError(
             f"{path} is of another run ({changes}); go on with its settings, or give another output"
         )
-    for module, prefix in ((network, "network."), (average, "average.")):
-        _fill(trained_parameters(module), _part(tensors, prefix), path)
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optimizer.").items():
-        index, name = key.split(".", 1)
-        moments.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
-    return int(told["step"])
+    return tensors, int(told["step"])
 
 
 def trained_parameters(network: nn.Module) -> dict[str, nn.Parameter]:

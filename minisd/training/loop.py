@@ -28,7 +28,13 @@ from tqdm.auto import tqdm
 from minisd.diffusion import ImageNoise
 from minisd.extras import require
 from minisd.images import save_png, to_pil
-from minisd.training.checkpoint import Log, load_checkpoint, save_checkpoint, trained_parameters
+from minisd.training.checkpoint import (
+    Log,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+    trained_parameters,
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ class RunSettings:
             raise ValueError(f"mixed_precision is {self.mixed_precision!r}; it must be no or bf16")
 
 
+CHECKPOINT = "checkpoint.safetensors"
+
 FREE = ("log_every", "sample_every", "save_every", "workers")
 """Settings that a run may change when it is taken up again: they do not touch what is computed."""
 
@@ -170,15 +178,10 @@ def train(
         mixed_precision=settings.mixed_precision,
         gradient_accumulation_steps=settings.accumulate,
     )
-    shares = accelerator.num_processes * settings.accumulate
-    if settings.batch_size % shares:
-        raise ValueError(
-            f"batch_size is {settings.batch_size}; it must be a multiple of processes times accumulate, {shares}"
-        )
+    identity = check_run(settings, folder, told)
     if not len(task.data):
         raise ValueError("there are no data to train on")
-    identity = {k: v for k, v in asdict(settings).items() if k not in FREE} | told
-    path, lead = folder / "checkpoint.safetensors", accelerator.is_main_process
+    path, lead = folder / CHECKPOINT, accelerator.is_main_process
 
     task.to(accelerator.device, memory_format=torch.channels_last)  # quicker convolutions
     average = copy_to_average(task.network)
@@ -244,6 +247,34 @@ def train(
         with torch.no_grad():
             task.export(average, output)
     accelerator.wait_for_everyone()
+
+
+def check_run(settings: RunSettings, folder: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what `train` refuses, to be called before the long work of preparing data.
+
+    Parameters
+    ----------
+    settings, folder, told
+        As for `train`.
+
+    Returns
+    -------
+    dict
+        What makes the run what it is.
+
+    Raises
+    ------
+    ValueError
+        If the batch cannot be shared out, or the folder's checkpoint is damaged or of another run.
+    """
+    shares = require("accelerate", "train").PartialState().num_processes * settings.accumulate
+    if settings.batch_size % shares:
+        raise ValueError(
+            f"batch_size is {settings.batch_size}; it must be a multiple of processes times accumulate, {shares}"
+        )
+    identity = {k: v for k, v in asdict(settings).items() if k not in FREE} | told
+    read_checkpoint(folder / CHECKPOINT, identity)
+    return identity
 
 
 def learning_rate(step: int, settings: RunSettings) -> float:
