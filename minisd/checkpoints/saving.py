@@ -51,7 +51,7 @@ def save_folder(components: Components, folder: str | Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        _write(components, beside)
+        write_parts(components, beside)
         beside.chmod(0o755)  # mkdtemp's is for its owner alone
         if folder.exists():
             folder.rmdir()
@@ -80,7 +80,8 @@ def save_file(components: Components, path: str | Path) -> Path:
     return path
 
 
-def _write(components: Components, folder: Path) -> None:
+def write_parts(components: Components, folder: Path) -> None:
+    """Write all parts into a folder, each over the one that may be there."""
     for part in ("unet", "vae", "text_encoder"):
         save_network(part, getattr(components, part), folder)
     save_rest(components.tokenizer, components.scheduler, folder)
@@ -143,7 +144,14 @@ def write_json(value: Mapping[str, Any], path: Path) -> None:
 def write_weights(
     state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write safetensors beside, then rename: never half a file, and a file that is mapped stays as it is."""
+    """Write safetensors beside, then rename: never half a file, and a file that is mapped stays as it is.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, for example.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file as write
 
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -151,5 +159,7 @@ def write_weights(
         ready = {key: value.contiguous() for key, value in state.items()}
         write(ready, beside, {"format": "pt", **(metadata or {})})
         beside.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
     finally:
         beside.unlink(missing_ok=True)

@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 from minisd.extras import require
 from minisd.pipeline import StableDiffusion
 
-BATCH = 64
-"""Pictures that are encoded at once."""
+PIXELS = 2**18
+"""How many are encoded at once: 64 pictures of the miniature, or one of Stable Diffusion."""
 
 
 class Encoded(Dataset):
@@ -63,7 +63,7 @@ def encode(
     Encoded
     """
     with require("accelerate", "train").PartialState().main_process_first():
-        identity = identity | {"vae": _digest(sd.vae), "text_encoder": _digest(sd.text_encoder)}
+        identity = identity | {"vae": digest(sd.vae), "text_encoder": digest(sd.text_encoder)}
         done = folder / "identity.json"
         if not done.exists() or done.read_text(encoding="utf-8") != json.dumps(identity):
             done.unlink(missing_ok=True)
@@ -77,8 +77,9 @@ def _encode(
     pictures: Sequence[tuple[Tensor, Sequence[str]]], sd: StableDiffusion, folder: Path
 ) -> None:
     arrays: dict[str, np.ndarray] = {}
-    for start in tqdm(range(0, len(pictures), BATCH), desc="latents and texts", delay=2):
-        items = [pictures[i] for i in range(start, min(start + BATCH, len(pictures)))]
+    size = at_once(pictures[0][0].shape[-1])
+    for start in tqdm(range(0, len(pictures), size), desc="latents and texts", delay=2):
+        items = [pictures[i] for i in range(start, min(start + size, len(pictures)))]
         x = torch.stack([picture for picture, _ in items]).to(sd.device).float() / 127.5 - 1
         latent = sd.vae.encode(x)
         texts = sd.encode_text([text for _, captions in items for text in captions])
@@ -95,9 +96,15 @@ def _encode(
         array.flush()
 
 
-def _digest(network: nn.Module) -> str:
+def at_once(side: int) -> int:
+    """How many square pictures go through a network together."""
+    return max(1, PIXELS // side**2)
+
+
+def digest(*networks: nn.Module) -> str:
     """A fingerprint of the weights."""
     found = hashlib.sha256()
-    for value in network.state_dict().values():
-        found.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    for network in networks:
+        for value in network.state_dict().values():
+            found.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return found.hexdigest()

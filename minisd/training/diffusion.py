@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from minisd.checkpoints.loading import SCHEDULER, load_network, read_tokenizer
 from minisd.checkpoints.saving import save_network, save_rest
@@ -21,9 +22,12 @@ from minisd.diffusion import ImageNoise, simple_loss
 from minisd.extras import require
 from minisd.models.unet import UNet, UNetConfig
 from minisd.pipeline import StableDiffusion
-from minisd.training.cache import Encoded, encode
+from minisd.training.cache import encode
 from minisd.training.data import Scenes, SceneSettings
 from minisd.training.loop import Task
+
+SHOWN = {"steps": 25, "guidance_scale": 5.0}
+"""How pictures are drawn that show what a U-Net can do."""
 
 MINIATURE = SCHEDULER | {"_class_name": "DPMSolverMultistepScheduler"}
 """Stable Diffusion's noise, and a sampler for few steps."""
@@ -78,16 +82,25 @@ class DiffusionTask(Task):
     ----------
     sd : StableDiffusion
         Its U-Net is trained, those of its weights that require a gradient.
-    data : Encoded
+    data : Dataset
+        Items as those of `Encoded`.
     loss : DiffusionLoss
     prompts : list of str
         For the pictures that show how far it is; a square number.
+    size : int, optional
+        Their height and width; that of the U-Net unless given.
     """
 
     def __init__(
-        self, sd: StableDiffusion, data: Encoded, loss: DiffusionLoss, prompts: list[str]
+        self,
+        sd: StableDiffusion,
+        data: Dataset,
+        loss: DiffusionLoss,
+        prompts: list[str],
+        size: int | None = None,
     ) -> None:
         super().__init__()
+        self.size = size
         self.sd, self.data, self.loss, self.prompts = sd, data, loss, prompts
         self.network = sd.unet
         with torch.no_grad():
@@ -116,7 +129,12 @@ class DiffusionTask(Task):
         sd = copy.copy(self.sd)
         sd.unet = network
         return sd.text_to_image(
-            self.prompts, steps=25, guidance_scale=5.0, output="tensor", progress=False
+            self.prompts,
+            height=self.size,
+            width=self.size,
+            output="tensor",
+            progress=False,
+            **SHOWN,
         )
 
 

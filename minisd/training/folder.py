@@ -9,6 +9,7 @@ S height and width of the pictures that come out.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import tarfile
@@ -122,6 +123,14 @@ class PictureFolder(Dataset):
         image = ImageOps.fit(_decode(entry), (self.size, self.size), Image.Resampling.LANCZOS)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1), entry.caption
 
+    def digest(self) -> str:
+        """Take a fingerprint of all pictures, as their files are, and of all captions."""
+        found = hashlib.sha256()
+        for entry in self.entries:
+            for part in (entry.caption.encode(), _read(entry)):
+                found.update(len(part).to_bytes(8, "big") + part)
+        return found.hexdigest()
+
 
 def _fault(entry: Entry) -> str | None:
     try:
@@ -129,6 +138,12 @@ def _fault(entry: Entry) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _read(entry: Entry) -> bytes:
+    with entry.path.open("rb") as file:
+        file.seek(entry.start)
+        return file.read(entry.size)
 
 
 def _decode(entry: Entry) -> Image.Image:
@@ -140,10 +155,7 @@ def _decode(entry: Entry) -> Image.Image:
         If it cannot be done; it names the picture.
     """
     try:
-        with entry.path.open("rb") as file:
-            file.seek(entry.start)
-            image = Image.open(io.BytesIO(file.read(entry.size)), formats=FORMATS)
-        return load_image(image)
+        return load_image(Image.open(io.BytesIO(_read(entry)), formats=FORMATS))
     except Exception as error:  # on a damaged file, Pillow raises nearly anything
         reason = "it is no picture" if isinstance(error, Image.UnidentifiedImageError) else error
         raise ValueError(f"{entry.name} cannot be read: {reason}") from error

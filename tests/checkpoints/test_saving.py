@@ -84,3 +84,8 @@ def test_the_index_names_every_part(parts, tmp_path):
     assert all((folder / part).is_dir() for part in (*PARTS, "tokenizer", "scheduler"))
     assert index["unet"] == ["diffusers", "UNet2DConditionModel"]
     assert index["safety_checker"] == [None, None]
+
+
+def test_what_the_disk_refuses_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(OSError, match=r"one\.safetensors cannot be written"):
+        saving.write_weights({"w": torch.ones(1)}, tmp_path / "absent" / "one.safetensors")
