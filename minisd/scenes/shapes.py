@@ -124,33 +124,6 @@ def horse(s: Sketch, sway: float) -> Face:
     return Face(x + 0.055, y - 0.015, 0.155, y - 0.14)
 
 
-def giraffe(s: Sketch, sway: float) -> Face:
-    """A neck as long as its legs, patches, two horns."""
-    x, y = 0.68 + 0.02 * sway, 0.17
-    patch = paint(0.55)
-    s.line([(0.16, 0.56), (0.10, 0.68), (0.10 + 0.03 * sway, 0.80)], 0.04, paint(0.6))
-    for left in (0.26, 0.50):
-        s.box(left, 0.62, left + 0.075, 0.97, 0.03, paint(0.72))
-    s.blob([(0.14, 0.54), (0.38, 0.50), (0.62, 0.48), (0.62, 0.66), (0.38, 0.72), (0.16, 0.68)],
-           paint())  # fmt: skip
-    for left in (0.17, 0.53):
-        s.box(left, 0.60, left + 0.08, 0.98, 0.03, paint(0.95))
-        s.box(left - 0.005, 0.92, left + 0.085, 0.98, 0.02, NIGHT)
-    s.line([(0.54, 0.58), (0.60, 0.36), (0.64, 0.18)], 0.14, paint())
-    for px, py, r in ((0.24, 0.60, 0.05), (0.37, 0.56, 0.055), (0.34, 0.66, 0.04), (0.50, 0.63, 0.05),
-                      (0.56, 0.50, 0.04), (0.60, 0.40, 0.038), (0.60, 0.30, 0.034)):  # fmt: skip
-        s.ellipse(px, py, r, 0.85 * r, patch, 20)
-    for horn in (-0.06, 0.03):
-        s.line([(x + horn, y - 0.06), (x + horn - 0.01, y - 0.14)], 0.03, paint(0.8))
-        s.ellipse(x + horn - 0.01, y - 0.145, 0.024, 0.024, NIGHT)
-    s.polygon([(x - 0.10, y - 0.05), (x - 0.22, y - 0.09), (x - 0.12, y + 0.03)], paint(0.8))
-    s.ellipse(x + 0.02, y, 0.135, 0.10, paint())
-    s.ellipse(x + 0.13, y + 0.055, 0.095, 0.07, paint(1.5), 20)
-    s.ellipse(x + 0.18, y + 0.045, 0.014, 0.016, NIGHT)
-    _eyes(s, x + 0.03, y - 0.02, 0.12, 0.032)
-    return Face(x + 0.03, y - 0.02, 0.15, y - 0.09)
-
-
 def elephant(s: Sketch, sway: float) -> Face:
     """Large ear, trunk to the ground."""
     x, y = 0.66, 0.36
@@ -355,6 +328,39 @@ def potted_plant(s: Sketch, sway: float) -> None:
         s.ellipse(x, y, 0.045, 0.045, AMBER)
     s.polygon([(0.24, 0.64), (0.76, 0.64), (0.68, 0.98), (0.32, 0.98)], paint())
     s.box(0.19, 0.57, 0.81, 0.69, 0.03, paint(0.82))
+
+
+def giraffe(s: Sketch, sway: float) -> Face:
+    """A long steep neck, patches, two horns with knobs."""
+    x, y = 0.70 + 0.01 * sway, 0.21
+    coat, patch, hair = paint(1.15), paint(0.66), paint(0.42)
+    s.line([(0.19, 0.58), (0.11, 0.64), (0.10 + 0.04 * sway, 0.76)], 0.04, coat)
+    s.ellipse(0.10 + 0.04 * sway, 0.79, 0.035, 0.06, hair)
+    for left in (0.27, 0.46):
+        s.box(left, 0.62, left + 0.075, 0.97, 0.03, paint(0.72))
+    s.blob(
+        [(0.16, 0.60), (0.30, 0.54), (0.52, 0.48), (0.63, 0.56), (0.56, 0.71), (0.20, 0.72)], coat
+    )
+    for left in (0.17, 0.53):
+        s.box(left, 0.60, left + 0.085, 0.98, 0.03, coat)
+        s.box(left - 0.005, 0.92, left + 0.09, 0.98, 0.02, NIGHT)
+    s.line([(0.45, 0.52), (0.53, 0.32), (0.60, 0.12)], 0.07, hair)
+    s.blob(
+        [(0.42, 0.58), (0.53, 0.34), (0.60, 0.13), (0.73, 0.18), (0.68, 0.40), (0.63, 0.62)], coat
+    )
+    for u, v, r in ((0.64, 0.32, 0.05), (0.56, 0.41, 0.045), (0.63, 0.47, 0.05), (0.52, 0.53, 0.05),
+                    (0.58, 0.62, 0.055), (0.44, 0.63, 0.06), (0.32, 0.60, 0.05), (0.22, 0.68, 0.055)):  # fmt: skip
+        s.ellipse(u, v, r, 0.85 * r, patch, 30)
+    for side in (-1, 1):
+        s.line([(x + 0.055 * side, y - 0.08), (x + 0.055 * side, y - 0.19)], 0.035, coat)
+        s.ellipse(x + 0.055 * side, y - 0.20, 0.038, 0.032, hair)
+        s.ellipse(x + 0.16 * side, y - 0.06, 0.07, 0.038, paint(0.8), 16 * side)
+    s.blob([(x - 0.11, y - 0.07), (x + 0.08, y - 0.11), (x + 0.20, y + 0.06), (x + 0.19, y + 0.17),
+            (x + 0.06, y + 0.14), (x - 0.11, y + 0.07)], coat)  # fmt: skip
+    s.ellipse(x + 0.16, y + 0.11, 0.085, 0.07, paint(1.6), 30)
+    s.ellipse(x + 0.20, y + 0.09, 0.015, 0.018, NIGHT)
+    _eyes(s, x + 0.045, y - 0.01, 0.13, 0.034)
+    return Face(x + 0.045, y - 0.01, 0.155, y - 0.13)
 
 
 SHAPES: dict[str, Callable[[Sketch, float], Face | None]] = {
