@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from minisd.extras import require
 from minisd.pipeline import StableDiffusion
+from minisd.training.loop import processes
 
 PIXELS = 2**18
 """How many are encoded at once: 64 pictures of the miniature, or one of Stable Diffusion."""
@@ -62,7 +62,7 @@ def encode(
     -------
     Encoded
     """
-    with require("accelerate", "train").PartialState().main_process_first():
+    with processes().main_process_first():
         identity = identity | {"vae": digest(sd.vae), "text_encoder": digest(sd.text_encoder)}
         done = folder / "identity.json"
         if not done.exists() or done.read_text(encoding="utf-8") != json.dumps(identity):

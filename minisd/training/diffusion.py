@@ -19,12 +19,11 @@ from torch.utils.data import Dataset
 from minisd.checkpoints.loading import SCHEDULER, load_network, read_tokenizer
 from minisd.checkpoints.saving import save_network, save_rest
 from minisd.diffusion import ImageNoise, simple_loss
-from minisd.extras import require
 from minisd.models.unet import UNet, UNetConfig
 from minisd.pipeline import StableDiffusion
 from minisd.training.cache import encode
 from minisd.training.data import Scenes, SceneSettings
-from minisd.training.loop import Task
+from minisd.training.loop import Task, processes
 
 SHOWN = {"steps": 25, "guidance_scale": 5.0}
 """How pictures are drawn that show what a U-Net can do."""
@@ -144,7 +143,7 @@ class MiniatureTask(DiffusionTask):
     def __init__(
         self, output: Path, model: UNetConfig, data: SceneSettings, loss: DiffusionLoss
     ) -> None:
-        device = require("accelerate", "train").PartialState().device
+        device = processes().device
         encoders = [
             load_network(part, output, device=device).requires_grad_(False)
             for part in ("text_encoder", "vae")

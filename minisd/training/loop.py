@@ -249,6 +249,17 @@ def train(
     accelerator.wait_for_everyone()
 
 
+def processes() -> Any:
+    """Find this process among those that were launched, and its device: Accelerate's ``PartialState``.
+
+    `train` runs on what the first call finds. Accelerate itself takes the variable ``ACCELERATE_USE_CPU`` into account
+    in its ``Accelerator`` alone, and, asked before that, would see one process where ``torchrun`` started several.
+    """
+    accelerate = require("accelerate", "train")
+    cpu = accelerate.utils.parse_flag_from_env("ACCELERATE_USE_CPU")
+    return accelerate.PartialState(cpu=cpu)
+
+
 def check_run(settings: RunSettings, folder: Path, told: dict[str, Any]) -> dict[str, Any]:
     """Refuse what `train` refuses, to be called before the long work of preparing data.
 
@@ -267,7 +278,7 @@ def check_run(settings: RunSettings, folder: Path, told: dict[str, Any]) -> dict
     ValueError
         If the batch cannot be shared out, or the folder's checkpoint is damaged or of another run.
     """
-    shares = require("accelerate", "train").PartialState().num_processes * settings.accumulate
+    shares = processes().num_processes * settings.accumulate
     if settings.batch_size % shares:
         raise ValueError(
             f"batch_size is {settings.batch_size}; it must be a multiple of processes times accumulate, {shares}"

@@ -131,11 +131,16 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         folder.mkdir()
-        launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines=1"]
-        launch += ["--mixed_precision=no", "--dynamo_backend=no", f"--num_processes={processes}"]
-        subprocess.run(
-            [sys.executable, *launch, str(script), str(folder)], check=True, capture_output=True
+        # `accelerate launch` starts several processes on GPUs alone, or by MPI
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        done = subprocess.run(
+            [sys.executable, *launch, str(script), str(folder)],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
         )
+        assert sorted(done.stdout.split()) == [f"{i}/{processes}" for i in range(processes)]
         logs.append([float(line["loss"]) for line in losses(folder)])
     assert len(logs[1]) == 12
     assert np.allclose(logs[0], logs[1], rtol=1e-5)
