@@ -46,6 +46,10 @@ Dtype = Annotated[str, typer.Option(help="float32, float16 or bfloat16.")]
 Tokenizer = Annotated[
     str | None, typer.Option(help="Folder or file of the tokenizer, for a single-file checkpoint.")
 ]
+Lora = Annotated[
+    Path | None, typer.Option(help="Low-rank weights of a fine-tuning, a .safetensors file.")
+]
+LoraScale = Annotated[float, typer.Option(help="How strongly they act; 0: not at all.")]
 SmallMemory = Annotated[bool, typer.Option("--small-memory", help="Slower, in less memory.")]
 InputImage = Annotated[Path, typer.Option("--image", "-i", help="Picture to begin with.")]
 Mask = Annotated[
@@ -81,6 +85,8 @@ def text_to_image(
     device: Device = None,
     dtype: Dtype = "float32",
     tokenizer: Tokenizer = None,
+    lora: Lora = None,
+    lora_scale: LoraScale = 1.0,
     small_memory: SmallMemory = False,
 ) -> None:
     """Make pictures from a text."""
@@ -104,6 +110,8 @@ def image_to_image(
     device: Device = None,
     dtype: Dtype = "float32",
     tokenizer: Tokenizer = None,
+    lora: Lora = None,
+    lora_scale: LoraScale = 1.0,
     small_memory: SmallMemory = False,
 ) -> None:
     """Change a picture by a text."""
@@ -128,6 +136,8 @@ def inpaint(
     device: Device = None,
     dtype: Dtype = "float32",
     tokenizer: Tokenizer = None,
+    lora: Lora = None,
+    lora_scale: LoraScale = 1.0,
     small_memory: SmallMemory = False,
 ) -> None:
     """Repaint a picture where a mask is white."""
@@ -143,14 +153,60 @@ def train(
     ] = None,
 ) -> None:
     """Train a network, or go on where a run was stopped."""
-    with _one_line_errors():
+    with _one_line_errors(), _goes_on():
         from minisd.training.run import train_from_file
 
-        try:
-            train_from_file(network, config, output)
-        except KeyboardInterrupt as stop:
-            typer.echo(f"minisd: {stop}; the same command goes on", err=True)
-            raise typer.Exit(130) from None
+        train_from_file(network, config, output)
+
+
+@app.command()
+def finetune(
+    model: Model,
+    data: Annotated[
+        Path, typer.Option(help="Folder with metadata.csv or .jsonl (file_name, text), or shards.")
+    ],
+    output: Annotated[Path, typer.Option(help="New folder for what is made.")],
+    method: Annotated[
+        str, typer.Option(help="lora: small changes beside the weights; full: the weights.")
+    ] = "lora",
+    rank: Annotated[int, typer.Option(help="Of the small changes.")] = 8,
+    steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = 400,
+    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 8,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="1e-4 for lora and 1e-5 for full if not told.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Text file of prompts, one a line, of what is not to be forgotten."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    mixed_precision: Annotated[str, typer.Option(help="no or bf16.")] = "no",
+    accumulate: Annotated[int, typer.Option(help="Parts of a batch, for small memory.")] = 1,
+    size: Annotated[
+        int | None, typer.Option(help="Of the pictures, in pixels; the model's if not told.")
+    ] = None,
+    skip_faults: Annotated[
+        bool, typer.Option("--skip-faults", help="Leave out pictures that cannot be used.")
+    ] = False,
+) -> None:
+    """Teach a model what is on your pictures, or go on where that was stopped."""
+    with _one_line_errors(), _goes_on():
+        from minisd.training.finetune import LEARNING_RATES, FinetuneSettings
+        from minisd.training.finetune import finetune as start
+        from minisd.training.loop import RunSettings
+
+        on_error = "skip" if skip_faults else "raise"
+        settings = FinetuneSettings(method=method, rank=rank, size=size, on_error=on_error)
+        run = RunSettings(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=LEARNING_RATES[method] if learning_rate is None else learning_rate,
+            warmup=min(100, steps // 10),
+            mixed_precision=mixed_precision,
+            accumulate=accumulate,
+            seed=seed,
+        )
+        typer.echo(str(start(model, data, output, settings, run, keep)))
 
 
 def _generate(task: str, told: dict[str, Any]) -> None:
@@ -159,6 +215,7 @@ def _generate(task: str, told: dict[str, Any]) -> None:
         from minisd.images import check_png, load_image, prepare_mask, save_png
         from minisd.pipeline import StableDiffusion
         from minisd.settings import Settings, check_device, check_dtype, steps_walked
+        from minisd.training.lora import load_lora
 
         name = f"{task.replace('_', '-')}-{told['seed']}.png"
         output = _writable(check_png(told.pop("output") or name))
@@ -166,7 +223,12 @@ def _generate(task: str, told: dict[str, Any]) -> None:
         device, dtype = check_device(told.pop("device")), check_dtype(told.pop("dtype"))
         small_memory, count = told.pop("small_memory"), told.pop("count")
         width, height = _size(told.pop("size"))
+        lora, lora_scale = told.pop("lora"), told.pop("lora_scale")
         # everything that can be refused without the model, before it is loaded
+        if lora is not None and not lora.exists():
+            raise ValueError(f"lora is {lora}, which is not there")
+        if lora is None and lora_scale != 1:
+            raise ValueError(f"lora_scale is {lora_scale}; it needs lora")
         Settings(images_per_prompt=count, **{k: told[k] for k in _SETTINGS}).seeds(count)
         steps_walked(told["steps"], told.get("strength", 1))
         pictures = {k: load_image(told[k]) for k in ("image", "mask") if k in told}
@@ -175,6 +237,8 @@ def _generate(task: str, told: dict[str, Any]) -> None:
 
         loading = {} if tokenizer is None else {"tokenizer": tokenizer}
         pipeline = StableDiffusion.from_pretrained(model, device=device, dtype=dtype, **loading)
+        if lora is not None:
+            load_lora(pipeline.unet, lora, lora_scale)
         if small_memory:
             pipeline.reduce_memory()
         made = getattr(pipeline, task)(
@@ -188,6 +252,8 @@ def _generate(task: str, told: dict[str, Any]) -> None:
             "dtype": str(dtype).removeprefix("torch."),
             "minisd": __version__,
         }
+        if lora is not None:
+            own |= {"lora": str(lora), "lora_scale": lora_scale}
         for i, picture in enumerate(made):
             path = output if count == 1 else output.with_stem(f"{output.stem}-{i}")
             where = {"width": picture.width, "height": picture.height}
@@ -212,6 +278,16 @@ def _writable(path: Path) -> Path:
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{path} cannot be written")
     return path
+
+
+@contextmanager
+def _goes_on() -> Iterator[None]:
+    """Tell an interruption in a line; 130 is what a shell gives to it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        typer.echo(f"minisd: {str(stop) or 'stopped'}; the same command goes on", err=True)
+        raise typer.Exit(130) from None
 
 
 @contextmanager
