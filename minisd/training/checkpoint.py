@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 class Log:
-    """Losses in a CSV file, a line at a time.
+    """Losses in a CSV file, a line at a time, with the seconds since the beginning of the run, without its pauses.
 
     Parameters
     ----------
@@ -136,11 +137,15 @@ class Log:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and step else []
         kept = [line for i, line in enumerate(lines) if i == 0 or int(line.split(",")[0]) <= step]
         path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        before = float(kept[-1].rpartition(",")[2]) if len(kept) > 1 else 0.0
+        self.start = time.perf_counter() - before
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line; the first one names the columns."""
+        seconds = time.perf_counter() - self.start
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if not file.tell():
-                writer.writerow(["step", *values])
-            writer.writerow([step, *(f"{value:.9g}" for value in values.values())])
+                writer.writerow(["step", *values, "seconds"])
+            told = (f"{value:.9g}" for value in values.values())
+            writer.writerow([step, *told, f"{seconds:.1f}"])

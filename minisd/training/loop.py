@@ -196,7 +196,7 @@ def train(
         num_workers=settings.workers,
     )
     log = Log(folder / "log.csv", step) if lead else None
-    bar = tqdm(total=settings.steps, initial=step, desc=folder.name, disable=not lead)
+    bar = tqdm(total=settings.steps, initial=step, desc=folder.name, delay=2, disable=not lead)
     batches, sums = iter(loader), {}
 
     with _interruption() as interrupted, bar:
