@@ -42,6 +42,7 @@ PROMPT = "a red giraffe on a beach"
 def model(tmp_path_factory):
     """A miniature that has been trained for three steps."""
     folder = tmp_path_factory.mktemp("made")
+    torch.manual_seed(0)
     for name in ("vae", "clip", "unet"):
         train_from_file(name, write(name, folder), folder / "tiny")
     reset()
@@ -150,11 +151,11 @@ def test_a_full_fine_tuning_is_a_whole_checkpoint(model, data, tmp_path):
     assert sd.scheduler.sampler == plain.scheduler.sampler == "dpmpp_2m"
 
 
-@pytest.mark.parametrize(("method", "rate"), [("lora", 1e-1), ("full", 1e-2)])
-def test_the_loss_falls_on_four_pictures(model, data, tmp_path, method, rate):
+@pytest.mark.parametrize(("method", "rate", "share"), [("lora", 0.1, 0.95), ("full", 0.01, 0.8)])
+def test_the_loss_falls_on_four_pictures(model, data, tmp_path, method, rate, share):
     tune(model, data, tmp_path / "out", method=method, steps=40, batch_size=8, learning_rate=rate)
     found = losses(tmp_path / "out")
-    assert np.mean(found[-10:]) < 0.92 * np.mean(found[:3])
+    assert np.mean(found[-10:]) < share * np.mean(found[:3])
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -179,8 +180,10 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(
     tune(model, data, parted, prompts, method)
     assert len(calls) == 6
     assert losses(parted) == losses(whole)
-    for path in (FILE,) if method == "lora" else ("unet/diffusion_pytorch_model.safetensors",):
-        assert (parted / path).read_bytes() == (whole / path).read_bytes()
+    path = FILE if method == "lora" else "unet/diffusion_pytorch_model.safetensors"
+    a, b = load_file(parted / path), load_file(whole / path)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in b)
 
 
 def test_pictures_to_keep_are_drawn_once_and_trained_on(
