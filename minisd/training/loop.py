@@ -205,7 +205,7 @@ def train(
                 group["lr"] = learning_rate(step, settings)
             for part in rows:
                 batch = [x.to(accelerator.device) for x in next(batches)]
-                noise = ImageNoise(_seed(settings.seed, step, row) for row in part)
+                noise = ImageNoise(row_seed(settings.seed, step, row) for row in part)
                 with accelerator.accumulate(model):
                     with accelerator.autocast():
                         losses = model(batch, noise)
@@ -341,8 +341,9 @@ def _order(n: int, rows: list[range], step: int, settings: RunSettings) -> Itera
             yield items
 
 
-def _seed(*key: int) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+def row_seed(seed: int, step: int, row: int) -> int:
+    """Seed of one row of one step: of all that is random in it."""
+    return int(np.random.SeedSequence((seed, step, row)).generate_state(1, np.uint64)[0])
 
 
 def _save_sample(task: Task, average: nn.Module, path: Path) -> None:
