@@ -197,7 +197,7 @@ def train(
     )
     log = Log(folder / "log.csv", step) if lead else None
     bar = tqdm(total=settings.steps, initial=step, desc=folder.name, delay=2, disable=not lead)
-    batches, sums = iter(loader), {}
+    batches, sums, since = iter(loader), {}, 0
 
     with _interruption() as interrupted, bar:
         while step < settings.steps:
@@ -216,19 +216,18 @@ def train(
                     optimizer.zero_grad()
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0) + value.detach().float() / len(rows)
-            step += 1
+            step, since = step + 1, since + 1
             bar.update()
             update_average(average, task.network, min(settings.ema, step / (step + 9)))
 
             stop = _any(interrupted, accelerator)
             last = stop or step == settings.steps
             if step % settings.log_every == 0 or last:
-                since = step % settings.log_every or settings.log_every
                 means = {
                     name: float(accelerator.reduce(value, "mean")) / since
                     for name, value in sums.items()
                 }
-                sums = {}
+                sums, since = {}, 0
                 if not math.isfinite(means["loss"]):
                     raise FloatingPointError(
                         f"the loss is {means['loss']} at step {step}; take a lower learning_rate"

@@ -103,6 +103,19 @@ def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(tmp_path, at):
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def test_each_line_is_the_mean_since_the_last_one(tmp_path):
+    every, seldom = tmp_path / "every", tmp_path / "seldom"
+    every.mkdir(), seldom.mkdir()
+    run(every)
+    with pytest.raises(KeyboardInterrupt):
+        run(seldom, Line(interrupt(7)), log_every=5)
+    run(seldom, log_every=5)
+    each = [float(line["loss"]) for line in losses(every)]
+    found = {int(line["step"]): float(line["loss"]) for line in losses(seldom)}
+    wanted = {5: each[:5], 7: each[5:7], 10: each[7:10], 12: each[10:]}
+    assert found == {step: pytest.approx(np.mean(part)) for step, part in wanted.items()}
+
+
 def test_lines_after_the_last_checkpoint_are_written_anew(tmp_path):
     class Crash(RuntimeError):
         pass
