@@ -4,5 +4,6 @@ nibabel, h5py and scipy come with the ``brain`` extra.
 """
 
 from minisd.nsd.layout import Root
+from minisd.nsd.trials import Trials, read_trials
 
-__all__ = ["Root"]
+__all__ = ["Root", "Trials", "read_trials"]

@@ -1,0 +1,125 @@
+"""A tiny dataset in NSD's layout, written by hand: nothing here is minisd's.
+
+Three subjects, 9 pictures each (4 of them shared) of 20 in all, three times each, in 3 sessions of 2 runs with 5 and 4
+trials. Subject 2 did two sessions.
+"""
+
+import csv
+
+import numpy as np
+import scipy.io
+
+PICTURES, OWN, SHARED, SESSIONS = 20, 9, 4, 3
+RUNS = (5, 4)
+DONE = {1: 3, 2: 2, 3: 3}
+COLUMNS = (
+    *(
+        "SUBJECT",
+        "SESSION",
+        "RUN",
+        "TRIAL",
+        "73KID",
+        "10KID",
+        "TIME",
+        "ISOLD",
+        "ISCORRECT",
+        "RT",
+        "CHANGEMIND",
+    ),
+    *(
+        "MEMORYRECENT",
+        "MEMORYFIRST",
+        "ISOLDCURRENT",
+        "ISCORRECTCURRENT",
+        "TOTAL1",
+        "TOTAL2",
+        "BUTTON",
+    ),
+    "MISSINGDATA",
+)
+
+
+def design(seed=0):
+    """All that nsd_expdesign.mat holds, counted from 1 as MATLAB does, in small unsigned numbers."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(np.repeat(np.arange(1, OWN + 1), 3))
+    pictures = 1 + rng.permutation(PICTURES)
+    shared = np.sort(pictures[:SHARED])
+    own = [np.r_[shared, rng.choice(pictures[SHARED:], OWN - SHARED, replace=False)] for _ in DONE]
+    pattern = np.zeros((SESSIONS, len(RUNS), 6))
+    pattern[:, 0, [0, 1, 3, 4, 5]] = 1
+    pattern[:, 1, [0, 2, 3, 5]] = 1
+    return {
+        "masterordering": order[None].astype(np.uint8),
+        "subjectim": np.array(own).astype(np.uint16),
+        "sharedix": shared[None].astype(np.uint16),
+        "basiccnt": np.zeros((3, SESSIONS)),
+        "stimpattern": pattern.astype(np.uint8),
+    }
+
+
+def trials(plan, subject):
+    """(session, run, trial, 73k id from 1, 10k id from 1) of every trial planned."""
+    k = 0
+    for session in range(1, SESSIONS + 1):
+        for run, count in enumerate(RUNS, start=1):
+            for trial in range(1, count + 1):
+                column = int(plan["masterordering"][0, k])
+                yield session, run, trial, int(plan["subjectim"][subject - 1, column - 1]), column
+                k += 1
+
+
+def write_design(root, plan):
+    folder = root / "nsddata/experiments/nsd"
+    folder.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(folder / "nsd_expdesign.mat", plan)
+
+
+def write_info(root, plan):
+    reps = {subject: {} for subject in DONE}
+    for subject, when in reps.items():
+        for number, (*_, nsd_id, _) in enumerate(trials(plan, subject), start=1):
+            when.setdefault(nsd_id, []).append(number)
+    header = [
+        "",
+        "cocoId",
+        "cocoSplit",
+        "cropBox",
+        "loss",
+        "nsdId",
+        "flagged",
+        "BOLD5000",
+        "shared1000",
+    ]
+    header += [f"subject{s}" for s in DONE]
+    header += [f"subject{s}_rep{r}" for s in DONE for r in range(3)]
+    with (root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(header)
+        for i in range(PICTURES):
+            out.writerow([
+                i, 1000 + 7 * i, ("train2017", "val2017")[i % 3 == 0], "(0, 0, 0.25, 0.25)", 0.125, i, False, False,
+                i + 1 in plan["sharedix"], *(int(i + 1 in reps[s]) for s in DONE),
+                *(n for s in DONE for n in reps[s].get(i + 1, [0, 0, 0])),
+            ])  # fmt: skip
+
+
+def write_responses(root, plan, subject):
+    folder = root / f"nsddata/ppdata/subj{subject:02}/behav"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["\t".join(COLUMNS)]
+    for session, run, trial, nsd_id, column in trials(plan, subject):
+        if session <= DONE[subject]:
+            rest = [0.5, 0, 1, "NaN", 0, "NaN", "NaN", 0, 1, 1, 0, 1, 0]
+            lines.append("\t".join(map(str, [subject, session, run, trial, nsd_id, column, *rest])))
+    (folder / "responses.tsv").write_text("\n".join(lines) + "\n")
+
+
+def write_tables(root, seed=0):
+    """Everything but pictures and brains; gives the plan."""
+    plan = design(seed)
+    write_design(root, plan)
+    write_info(root, plan)
+    for subject in DONE:
+        write_responses(root, plan, subject)
+    return plan
