@@ -6,6 +6,7 @@ trials. Subject 2 did two sessions.
 
 import csv
 
+import nibabel as nib
 import numpy as np
 import scipy.io
 
@@ -123,3 +124,42 @@ def write_tables(root, seed=0):
     for subject in DONE:
         write_responses(root, plan, subject)
     return plan
+
+
+SHAPE = (6, 7, 5)
+VERTICES = {"lh": 11, "rh": 9}
+LABELS = ("V1v", "V1d", "V2v", "hV4")
+AFFINE = np.diag([-1.8, -1.8, 1.8, 1.0])
+
+
+def save_nifti(path, data, dtype):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(np.asarray(data, dtype), AFFINE)
+    image.header.set_zooms((1.8, 1.8, 1.8, 4 / 3)[: np.ndim(data)])
+    nib.save(image, path)
+
+
+def save_mgh(path, data, dtype=np.float32):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.MGHImage(np.asarray(data, dtype), np.eye(4)), path)
+
+
+def write_rois(root, subject=1, name="prf-visualrois", labels=LABELS, seed=0):
+    """A kind of regions in the volume and on the average brain; gives the volumes and the surfaces."""
+    rng = np.random.default_rng(seed)
+    cortex = rng.random(SHAPE) < 0.7
+    left = np.arange(SHAPE[0])[:, None, None] < SHAPE[0] // 2
+    values = np.where(cortex, rng.integers(0, len(labels) + 1, SHAPE), -1)
+    folder = root / f"nsddata/ppdata/subj{subject:02}/func1pt8mm/roi"
+    volumes = {"": values, "lh.": np.where(left, values, -1), "rh.": np.where(left, -1, values)}
+    for side, data in volumes.items():
+        save_nifti(folder / f"{side}{name}.nii.gz", data, np.int16)
+    surfaces = {side: rng.integers(-1, len(labels) + 1, n) for side, n in VERTICES.items()}
+    for side, data in surfaces.items():
+        path = root / f"nsddata/freesurfer/fsaverage/label/{side}.{name}.mgz"
+        save_mgh(path, data[:, None, None], np.int32)
+    table = root / f"nsddata/freesurfer/subj{subject:02}/label/{name}.mgz.ctab"
+    table.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["0 Unknown", *(f"{i} {label}" for i, label in enumerate(labels, 1))]
+    table.write_text("\n".join(lines) + "\n")
+    return volumes, surfaces
