@@ -144,6 +144,9 @@ def test_a_full_fine_tuning_is_a_whole_checkpoint(model, data, tmp_path):
     changed = ours(sd)
     assert_close(changed, theirs(diffusers_pipeline(out)))
     assert float((changed - ours(plain)).abs().max()) > 0.01
+    saved = load_file(out / "training" / "finetune" / "checkpoint.safetensors")
+    for key, value in sd.unet.state_dict().items():
+        assert torch.equal(value, saved[f"average.{key}"])
     for part in ("vae", "text_encoder"):
         a, b = (getattr(x, part).state_dict() for x in (sd, plain))
         assert all(torch.equal(a[key], b[key]) for key in b)

@@ -333,3 +333,14 @@ def test_refuses_a_folder_that_cannot_be_read_at_all(root, tmp_path):
     write_shard(root / "0.tar", GOOD)
     with pytest.raises(ValueError, match=r"has metadata\.csv and shards"):
         PictureFolder(root, 8)
+
+
+def test_the_fingerprint_is_of_pictures_and_captions(tmp_path):
+    found = []
+    for name, colour, caption in (("a", 1, "x"), ("b", 1, "x"), ("c", 2, "x"), ("d", 1, "y")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (16, 16), (colour, 0, 0)).save(tmp_path / name / "0.png")
+        (tmp_path / name / "metadata.csv").write_text(f"file_name,text\n0.png,{caption}\n")
+        found.append(PictureFolder(tmp_path / name, 8).digest())
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
