@@ -35,6 +35,7 @@ from minisd.training.checkpoint import (
     save_checkpoint,
     trained_parameters,
 )
+from minisd.training.optimizer import make_optimizer
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class RunSettings:
     learning_rate : float
         The highest. It rises to it in a line over ``warmup`` steps, and falls to 0 on a cosine.
     warmup : int
+    optimizer : {"adamw", "muon"}
+        AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), or `Muon`, which needs fewer steps to train from nothing.
     weight_decay : float
-        Of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), for matrices and kernels; others have none.
+        For matrices and kernels; biases, norms and scales have none.
     max_norm : float
         What the gradient's norm is cut to.
     ema : float
@@ -75,6 +78,7 @@ class RunSettings:
     batch_size: int
     learning_rate: float
     warmup: int = 100
+    optimizer: str = "adamw"
     weight_decay: float = 0.01
     max_norm: float = 1.0
     ema: float = 0.999
@@ -105,6 +109,8 @@ class RunSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and finite")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it must be at least 0 and below 1")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer is {self.optimizer!r}; it must be adamw or muon")
         if self.mixed_precision not in ("no", "bf16"):
             raise ValueError(f"mixed_precision is {self.mixed_precision!r}; it must be no or bf16")
 
@@ -185,7 +191,9 @@ def train(
 
     task.to(accelerator.device, memory_format=torch.channels_last)  # quicker convolutions
     average = copy_to_average(task.network)
-    optimizer = _optimizer(task.network, settings)
+    optimizer = make_optimizer(
+        task.network, settings.optimizer, settings.learning_rate, settings.weight_decay
+    )
     step = load_checkpoint(path, identity, task.network, average, optimizer)
     model, optimizer = accelerator.prepare(task, optimizer)
     rows = _rows(settings, accelerator.process_index, accelerator.num_processes)
@@ -306,16 +314,6 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
     """Move the average towards the weights, in place: decay * average + (1 - decay) * weights."""
     old, new = (list(trained_parameters(module).values()) for module in (average, network))
     torch._foreach_lerp_(old, new, 1 - decay)
-
-
-def _optimizer(network: nn.Module, settings: RunSettings) -> torch.optim.Optimizer:
-    """AdamW; weight decay is for what multiplies, not for biases, norms and scales."""
-    trained = trained_parameters(network).values()
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate)
 
 
 def _rows(settings: RunSettings, process: int, processes: int) -> list[range]:
