@@ -3,8 +3,9 @@
 nibabel, h5py and scipy come with the ``brain`` extra.
 """
 
+from minisd.nsd.betas import read_betas
 from minisd.nsd.layout import Root
 from minisd.nsd.roi import read_labels, read_roi
 from minisd.nsd.trials import Trials, read_trials
 
-__all__ = ["Root", "Trials", "read_labels", "read_roi", "read_trials"]
+__all__ = ["Root", "Trials", "read_betas", "read_labels", "read_roi", "read_trials"]

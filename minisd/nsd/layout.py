@@ -7,6 +7,7 @@ simulated dataset names its files by the same methods; `Root.found` asks for the
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 VOLUMES = ("func1pt8mm", "func1mm")
@@ -204,6 +205,15 @@ class Root:
                 "move what it leads to into the root, or mount it there"
             )
         return path
+
+
+def as_ranges(sessions: Sequence[int]) -> str:
+    """Write whole numbers in order as ranges, for a message: 1-30, 33."""
+    if not sessions:
+        return "none"
+    cuts = [i for i in range(1, len(sessions)) if sessions[i] != sessions[i - 1] + 1]
+    parts = [sessions[a:b] for a, b in zip([0, *cuts], [*cuts, len(sessions)], strict=True)]
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def _beta_folder(subject: int, version: str, space: str) -> str:

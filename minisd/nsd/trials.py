@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minisd.extras import require
-from minisd.nsd.layout import SURFACE, VERSIONS, VOLUMES, Root
+from minisd.nsd.layout import SURFACE, VERSIONS, VOLUMES, Root, as_ranges
 from minisd.nsd.tables import read_columns, whole_numbers
 
 
@@ -167,21 +167,14 @@ def _choose(
         absent = [session for session in chosen if session not in there]
         if absent and there:
             raise ValueError(
-                f"subject {subject} has no session {_listed(absent)}; there are {_listed(sorted(there))}"
+                f"subject {subject} has no session {as_ranges(absent)}; there are {as_ranges(sorted(there))}"
             )
     beyond = [session for session in chosen if not 1 <= session <= planned]
     if beyond:
         raise ValueError(
-            f"session {_listed(beyond)}: {root.relative(root.design)} has sessions 1 to {planned}"
+            f"session {as_ranges(beyond)}: {root.relative(root.design)} has sessions 1 to {planned}"
         )
     return chosen
-
-
-def _listed(sessions: list[int]) -> str:
-    """Write numbers in order as ranges: 1-30, 33."""
-    cuts = [i for i in range(1, len(sessions)) if sessions[i] != sessions[i - 1] + 1]
-    parts = [sessions[a:b] for a, b in zip([0, *cuts], [*cuts, len(sessions)], strict=True)]
-    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def _agree_on_session(

@@ -3,6 +3,7 @@
 import pytest
 
 from minisd.nsd import Root
+from minisd.nsd.layout import as_ranges
 
 PPDATA = "nsddata/ppdata/subj03"
 BETAS = "nsddata_betas/ppdata/subj03"
@@ -149,3 +150,11 @@ def test_links_may_not_leave_the_root(tmp_path):
     # a root that is itself reached by a link is none that leaves itself
     (tmp_path / "alias").symlink_to(inside)
     assert Root(tmp_path / "alias").path == root.path
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [((), "none"), ((4,), "4"), ((1, 2, 3), "1-3"), ((1, 2, 4, 6, 7), "1-2, 4, 6-7")],
+)
+def test_numbers_are_told_as_ranges(numbers, text):
+    assert as_ranges(numbers) == text

@@ -6,6 +6,7 @@ trials. Subject 2 did two sessions.
 
 import csv
 
+import h5py
 import nibabel as nib
 import numpy as np
 import scipy.io
@@ -163,3 +164,32 @@ def write_rois(root, subject=1, name="prf-visualrois", labels=LABELS, seed=0):
     lines = ["0 Unknown", *(f"{i} {label}" for i, label in enumerate(labels, 1))]
     table.write_text("\n".join(lines) + "\n")
     return volumes, surfaces
+
+
+def write_hdf5(path, data, chunks=(27, 1, 1, 1), name="betas", **options):
+    """As MATLAB's h5write leaves it: data [X, Y, Z, T] with the axes turned round."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        if chunks is not None:
+            chunks = tuple(min(a, b) for a, b in zip(chunks, data.T.shape, strict=True))
+        file.create_dataset(name, data=data.T, chunks=chunks, **options)
+
+
+def session_of_betas(rng, trials=9):
+    """The whole numbers that NSD stores, [X, Y, Z, T] int16, with the extremes that saturate."""
+    data = np.round(rng.normal(2.2, 3.3, (*SHAPE, trials)) * 300).astype(np.int16)
+    data[1, 2, 3, :2] = -32768, 32767
+    return data
+
+
+def write_betas(
+    root, subject, session, data, version="betas_fithrf_GLMdenoise_RR", kinds=("hdf5", "nii.gz")
+):
+    folder = root / f"nsddata_betas/ppdata/subj{subject:02}/func1pt8mm/{version}"
+    for kind in kinds:
+        path = folder / f"betas_session{session:02}.{kind}"
+        if kind == "hdf5":
+            write_hdf5(path, data)
+        else:
+            save_nifti(path, data, np.int16)
+    return folder
