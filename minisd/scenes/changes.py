@@ -20,19 +20,21 @@ from minisd.scenes.factors import (
 def one_factor_changes(factors: SceneFactors) -> tuple[SceneFactors, ...]:
     """All scenes that differ in one factor.
 
-    A factor is the background, the relation, or the category, colour, size, place or accessory of a thing. A relation
-    takes the places with it: 'right of' instead of 'left of' swaps them, and 'above' and 'on' move together.
+    A factor is the background, the relation, or the category, colour, size, place or accessory of a thing. Places that
+    a relation binds change with it: 'right of' instead of 'left of' swaps them, and two things of 'above' or 'on' move
+    together. No other relation can be had without a second change, of things or of where they are.
 
     Parameters
     ----------
     factors : SceneFactors
+        With no, one or two things.
 
     Returns
     -------
     tuple of SceneFactors
-        Each can be drawn.
+        Each once, and each can be drawn; categories are of `CATEGORIES` and `NEWCOMERS`.
     """
-    return tuple(dict.fromkeys(_valid(_candidates(factors))))
+    return tuple(_valid(_candidates(factors)))
 
 
 def _candidates(factors: SceneFactors) -> Iterator[dict[str, Any]]:

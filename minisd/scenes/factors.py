@@ -145,7 +145,7 @@ def backgrounds_of(category: str) -> tuple[str, ...]:
 
 
 def categories_of(background: str) -> tuple[str, ...]:
-    """Categories that are at home in this background."""
+    """Those of `CATEGORIES` that are at home in this background."""
     return tuple(c for c in CATEGORIES if background in backgrounds_of(c))
 
 
@@ -165,7 +165,8 @@ def random_factors(
     two : float
         Probability of two things, in [0, 1].
     categories : sequence of str
-        What may be drawn, of `CATEGORIES` and `NEWCOMERS`.
+        What may be drawn, of `CATEGORIES` and `NEWCOMERS`; at least one. Two things stand in a relation that
+        these allow: nothing is 'above' where none of them flies.
 
     Returns
     -------
@@ -175,10 +176,12 @@ def random_factors(
     Raises
     ------
     ValueError
-        `two` is outside [0, 1], or a category is unknown.
+        `two` is outside [0, 1], there is no category, or one is unknown.
     """
     if not 0 <= two <= 1:
         raise ValueError(f"two is {two}; allowed is a probability in [0, 1]")
+    if not categories:
+        raise ValueError("categories is empty; allowed is at least one category")
     for category in categories:
         _check("category", category, CATEGORIES + NEWCOMERS)
     if rng.random() < two:
@@ -195,13 +198,16 @@ def pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:
 
 
 def _random_pair(rng: np.random.Generator, categories: Sequence[str]) -> SceneFactors:
+    flying = tuple(c for c in IN_THE_AIR if c in categories)
     grounded = tuple(c for c in categories if c not in IN_THE_AIR)
-    relation = pick(rng, RELATIONS)
+    sitting = tuple(c for c in SITTERS if c in categories)
+    can_be = {"above": flying and grounded, "on": sitting and "bench" in categories}
+    relation = pick(rng, [r for r in RELATIONS if can_be.get(r, True)])
     if relation == "on":
-        first, second = pick(rng, SITTERS), "bench"
+        first, second = pick(rng, sitting), "bench"
         sizes = ("small", "large")
     else:
-        first = pick(rng, IN_THE_AIR if relation == "above" else categories)
+        first = pick(rng, flying if relation == "above" else categories)
         second = pick(rng, grounded if relation == "above" else categories)
         sizes = pick(rng, (("small", "small"), ("small", "large"), ("large", "small")))
     if relation in ("left of", "right of"):

@@ -8,14 +8,31 @@ Combination = tuple[str, str, str]
 
 
 def held_out(factors: SceneFactors) -> bool:
-    """Whether one of the things, with its colour and background, is a combination that is held out."""
+    """Whether one of the things, with its colour and background, is a combination that is held out.
+
+    Parameters
+    ----------
+    factors : SceneFactors
+        With no, one or two things; an empty scene is not held out.
+
+    Returns
+    -------
+    bool
+        True for the scenes of tests, False for those that may be trained on.
+    """
     return any(
         _is_held_out((thing.category, thing.colour, factors.background)) for thing in factors.things
     )
 
 
 def held_out_combinations() -> tuple[Combination, ...]:
-    """Category, colour and background of all that is held out: a tenth of what there is, whatever the scene."""
+    """All that is held out, about a tenth of what can be drawn.
+
+    Returns
+    -------
+    tuple of (str, str, str)
+        Category, colour and background, of `CATEGORIES` and `NEWCOMERS`.
+    """
     return tuple(
         combination
         for category in CATEGORIES + NEWCOMERS
@@ -26,4 +43,5 @@ def held_out_combinations() -> tuple[Combination, ...]:
 
 
 def _is_held_out(combination: Combination) -> bool:
+    # A hash that is the same on every machine, unlike Python's own of a string.
     return zlib.crc32("/".join(combination).encode()) % 10 == 0

@@ -59,7 +59,7 @@ def scene(
     Raises
     ------
     ValueError
-        `index` or `seed` is negative or not whole, or `size` is out of range.
+        `index` or `seed` is negative or not whole, or `size`, `two` or `categories` is out of range.
     """
     rng = _rng(index, seed)
     return draw(random_factors(rng, two, categories), rng, size)
@@ -83,7 +83,7 @@ def scene_factors(
     Raises
     ------
     ValueError
-        `index` or `seed` is negative or not whole.
+        `index` or `seed` is negative or not whole, or `two` or `categories` is out of range.
     """
     return random_factors(_rng(index, seed), two, categories)
 
@@ -112,7 +112,7 @@ def scenes(
     Raises
     ------
     ValueError
-        There is no index, one is negative or not whole, or `size` is out of range.
+        There is no index, one is negative or not whole, or `size`, `two` or `categories` is out of range.
     """
     drawn = [scene(index, seed, size, two, categories) for index in indices]
     if not drawn:
