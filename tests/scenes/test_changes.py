@@ -1,10 +1,22 @@
+"""What differs in one factor: nothing else, all of it, and each with words of its own."""
+
 from dataclasses import asdict
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisd.scenes import SceneFactors, Thing, caption, draw, one_factor_changes, scene_factors
+from minisd.scenes import (
+    BACKGROUNDS,
+    CATEGORIES,
+    NEWCOMERS,
+    SceneFactors,
+    Thing,
+    caption,
+    draw,
+    one_factor_changes,
+    scene_factors,
+)
 
 DOG = SceneFactors("beach", (Thing("dog", "red", "large", "left", "hat"),))
 
@@ -24,15 +36,15 @@ def differences(a: SceneFactors, b: SceneFactors) -> set[str]:
     return found
 
 
-@settings(max_examples=60)
-@given(st.integers(0, 5000))
-def test_each_change_is_one_factor_and_another_caption(index):
-    factors = scene_factors(index)
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5000), st.sampled_from([0.0, 1.0]))
+def test_each_change_is_one_factor_and_another_caption(index, two):
+    factors = scene_factors(index, two=two, categories=CATEGORIES + NEWCOMERS)
     changes = one_factor_changes(factors)
     assert all(len(differences(factors, change)) == 1 for change in changes)
     captions = [caption(factors), *map(caption, changes)]
     assert len(set(captions)) == len(captions)
-    # and from each of them there is a way back
+    # From each of them there is a way back.
     assert all(factors in one_factor_changes(change) for change in changes[::7])
 
 
@@ -40,8 +52,16 @@ def test_every_factor_is_changed_in_every_way_that_fits():
     changes = one_factor_changes(DOG)
     by_name = [next(iter(differences(DOG, change))) for change in changes]
     counts = {name: by_name.count(name) for name in set(by_name)}
-    assert counts.pop("0 category") >= 5  # who may wear a hat
-    assert counts == {"background": 5, "0 colour": 7, "0 size": 1, "place": 2, "0 accessory": 2}
+    others = {c.things[0].category for c in changes} - {"dog"}
+    assert others == {"cat", "bird", "horse", "elephant", "teddy bear", "giraffe"}
+    assert counts == {
+        "background": 5,
+        "0 category": 6,
+        "0 colour": 7,
+        "0 size": 1,
+        "place": 2,
+        "0 accessory": 2,
+    }
 
 
 def test_relations_turn_round_and_move_together():
@@ -55,6 +75,21 @@ def test_relations_turn_round_and_move_together():
     kite = (Thing("kite", "red", "small", "left"), Thing("car", "blue", "large", "left"))
     places = {c.things[0].place for c in one_factor_changes(SceneFactors("beach", kite, "above"))}
     assert places == {"left", "centre", "right"}
+
+
+def test_what_no_longer_fits_is_left_out():
+    boat = SceneFactors("lake", (Thing("boat", "red", "small"),))
+    assert {c.background for c in one_factor_changes(boat)} == {"lake", "beach"}
+    things = (Thing("cat", "white", "small", accessory="hat"), Thing("bench", "red"))
+    seated = one_factor_changes(SceneFactors("room", things, "on"))
+    assert {c.things[0].category for c in seated} == {"cat", "dog", "bird", "teddy bear"}
+    assert {(c.things[0].size, c.things[1].size) for c in seated} == {("small", "large")}
+
+
+def test_an_empty_scene_changes_its_background():
+    changes = one_factor_changes(SceneFactors("snow"))
+    assert {c.background for c in changes} == set(BACKGROUNDS) - {"snow"}
+    assert len(changes) == 5
 
 
 def test_changes_can_be_drawn():

@@ -10,6 +10,7 @@ from minisd.scenes import (
     BACKGROUNDS,
     CATEGORIES,
     COLOURS,
+    NEWCOMERS,
     PLACES,
     RELATIONS,
     SIZES,
@@ -47,6 +48,36 @@ def test_every_factor_is_reached():
 @given(seed=st.integers(0, 2**31), two=st.sampled_from([0.0, 1.0]))
 def test_two_says_how_many_things(seed, two):
     assert len(random_factors(np.random.default_rng(seed), two).things) == 1 + two
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    two=st.sampled_from([0.0, 1.0]),
+    categories=st.lists(st.sampled_from(CATEGORIES + NEWCOMERS), min_size=1, unique=True),
+)
+def test_only_what_is_asked_for_is_drawn(seed, two, categories):
+    factors = random_factors(np.random.default_rng(seed), two, categories)
+    assert len(factors.things) == 1 + two
+    assert {thing.category for thing in factors.things} <= set(categories)
+
+
+def test_newcomers_are_drawn_when_asked_for():
+    rng = np.random.default_rng(0)
+    drawn = [random_factors(rng, 0.5, CATEGORIES + NEWCOMERS) for _ in range(2000)]
+    newcomers = [t for f in drawn for t in f.things if t.category in NEWCOMERS]
+    assert {t.colour for t in newcomers} == set(COLOURS)
+    assert {t.accessory for t in newcomers} == set(ACCESSORIES)
+    assert {f.relation for f in drawn} == {None, *RELATIONS}
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [((), "categories is empty"), (("dog", "dragon"), "category is 'dragon'; allowed is one of")],
+)
+def test_what_cannot_be_drawn_is_refused(categories, message):
+    with pytest.raises(ValueError, match=message):
+        random_factors(np.random.default_rng(0), categories=categories)
 
 
 def test_categories_and_backgrounds_are_one_table():

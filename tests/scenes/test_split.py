@@ -1,9 +1,14 @@
+"""What is held out is a tenth, and is made of words that are all seen, two by two."""
+
+import hashlib
+
 import pytest
 
 from minisd.scenes import (
     BACKGROUNDS,
     CATEGORIES,
     COLOURS,
+    NEWCOMERS,
     SceneFactors,
     Thing,
     backgrounds_of,
@@ -12,23 +17,36 @@ from minisd.scenes import (
     scene_factors,
 )
 
+EVERY = {(c, k, b) for c in CATEGORIES + NEWCOMERS for k in COLOURS for b in backgrounds_of(c)}
+
 
 def test_about_a_tenth_of_the_combinations_is_held_out_and_is_listed():
-    every = [(c, k, b) for c in CATEGORIES for k in COLOURS for b in backgrounds_of(c)]
     listed = set(held_out_combinations())
-    assert 0.07 < len(listed & set(every)) / len(every) < 0.13
-    for category, colour, background in every:
+    assert len(listed) == len(held_out_combinations())
+    assert listed < EVERY
+    assert 0.08 < len(listed) / len(EVERY) < 0.12
+    for category, colour, background in EVERY:
         scene = SceneFactors(background, (Thing(category, colour),))
         assert held_out(scene) == ((category, colour, background) in listed)
 
 
 def test_each_pair_of_words_is_seen_in_training():
     """What is held out is a combination of three; its words occur two by two."""
-    listed = set(held_out_combinations())
-    every = {(c, k, b) for c in CATEGORIES for k in COLOURS for b in backgrounds_of(c)} - listed
-    assert {(c, k) for c, k, _ in every} == {(c, k) for c in CATEGORIES for k in COLOURS}
-    assert {(k, b) for _, k, b in every} == {(k, b) for k in COLOURS for b in BACKGROUNDS}
-    assert {(c, b) for c, _, b in every} == {(c, b) for c in CATEGORIES for b in backgrounds_of(c)}
+    seen = EVERY - set(held_out_combinations())
+    assert {(c, k) for c, k, _ in seen} == {(c, k) for c, k, _ in EVERY}
+    backgrounds = [(c, b) for c, _, b in seen]
+    assert all(backgrounds.count((c, b)) >= 5 for c, _, b in EVERY)  # of 8 colours
+    coloured = [(k, b) for _, k, b in seen]
+    assert all(coloured.count((k, b)) >= 5 for k in COLOURS for b in BACKGROUNDS)  # of 8 to 16
+
+
+def test_the_split_does_not_change():
+    """Weights that were trained on it would have seen what they are tested on."""
+    words = "\n".join("/".join(combination) for combination in sorted(held_out_combinations()))
+    assert (
+        hashlib.sha256(words.encode()).hexdigest()
+        == "63184b2e9ebd4f807b625eeb86db412f37a8eaa11b298275010405e3e211716d"
+    )
 
 
 def test_either_of_two_things_counts():

@@ -1,5 +1,6 @@
 """The world is the same for whoever asks, and does not change behind our back."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisd.scenes import scene, scene_factors, scenes
+from minisd.scenes import CATEGORIES, NEWCOMERS, scene, scene_factors, scenes
 
 # The mean colours of 8 x 8 squares of four scenes, in hexadecimal, and their first captions. Means, since another
 # version of Pillow may round a pixel otherwise.
@@ -38,6 +39,8 @@ WORLD = {
         "856b76765379694971c4ae92f1dca7f0dba7f1dca7efdaa5cab793d0bc90c3b18be2ce9eefdaa5f1dba6eed8a4f1d9a6"
     ),
 }
+# SHA-256 of the factors of a thousand scenes, and of the captions of some.
+WORDS = "cfbc1992a5c27399d2d61e49bdda00d6931748ae23d6059cfcb3977e77bfe3dc"
 
 
 @settings(max_examples=25, deadline=None)
@@ -81,6 +84,21 @@ def test_the_world_has_not_changed():
     means = batch.images.reshape(-1, 8, 8, 8, 8, 3).mean((2, 4))
     stored = np.frombuffer(bytes.fromhex("".join(WORLD.values())), np.uint8)
     np.testing.assert_allclose(means, stored.reshape(means.shape), atol=1.5)
+
+
+def test_no_word_of_the_world_has_changed():
+    factors = [scene_factors(index, seed) for seed in (0, 1) for index in range(500)]
+    words = repr([factors, scenes(range(20), size=16).captions])
+    assert hashlib.sha256(words.encode()).hexdigest() == WORDS
+
+
+def test_two_and_categories_say_what_is_in_the_scenes():
+    batch = scenes(range(12), two=1, categories=CATEGORIES + NEWCOMERS)
+    assert all(len(factors.things) == 2 for factors in batch.factors)
+    assert any(t.category in NEWCOMERS for factors in batch.factors for t in factors.things)
+    for index, factors in enumerate(batch.factors):
+        asked = {"two": 1, "categories": CATEGORIES + NEWCOMERS}
+        assert scene_factors(index, **asked) == scene(index, **asked).factors == factors
 
 
 @pytest.mark.parametrize("bad", [-1, 0.5])
