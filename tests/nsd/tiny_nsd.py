@@ -5,6 +5,7 @@ trials. Subject 2 did two sessions.
 """
 
 import csv
+import json
 
 import h5py
 import nibabel as nib
@@ -193,3 +194,36 @@ def write_betas(
         else:
             save_nifti(path, data, np.int16)
     return folder
+
+
+def write_pictures(root):
+    pictures = np.random.default_rng(5).integers(0, 256, (PICTURES, 6, 6, 3), np.uint8)
+    path = root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["imgBrick"] = pictures
+    return pictures
+
+
+def write_captions(root):
+    """COCO's two files, with pictures that NSD does not have; gives the captions by COCO's id."""
+    folder = root / "nsddata_stimuli/stimuli/nsd/annotations"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for split, rest in (("train2017", (1, 2)), ("val2017", (0,))):
+        entries = [{"id": 1, "image_id": 5, "caption": "not one of NSD's"}]
+        for turn in range(5):
+            for i in range(PICTURES):
+                if i % 3 in rest:
+                    text = f"picture {i}, told the {turn}. time"
+                    entries.append(
+                        {
+                            "id": len(entries),
+                            "image_id": 1000 + 7 * i,
+                            "caption": text + " \n" * (i % 2),
+                        }
+                    )
+                    written.setdefault(1000 + 7 * i, []).append(text)
+        content = {"info": {}, "images": [], "licenses": [], "annotations": entries}
+        (folder / f"captions_{split}.json").write_text(json.dumps(content))
+    return written
