@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from minisd.diffusion import Denoiser, NoiseSchedule
@@ -96,8 +95,7 @@ def clip(
             return agreement(encode_image(schedule.convert(predicted[0], x_t, t, "eps", "x0")))
 
         uphill = gradient_of(log_density, x_t, t)
-        eps = predicted[0] if torch.is_grad_enabled() else predicted[0].detach()
-        return eps + scale * schedule.convert(uphill, x_t, t, "score", "eps")
+        return predicted[0] + scale * schedule.convert(uphill, x_t, t, "score", "eps")
 
     return guided
 
