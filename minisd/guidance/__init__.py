@@ -5,17 +5,27 @@ from minisd.guidance.classifier_free import classifier_free, rescaled, scale_of_
 from minisd.guidance.clip import clip
 from minisd.guidance.gradient import LogDensity, guided_by_gradient
 from minisd.guidance.refinements import dynamically_thresholded, in_interval
+from minisd.guidance.self_calibrated import (
+    calibration_loss,
+    energy_denoiser,
+    energy_log_density,
+    self_calibrated,
+)
 
 __all__ = [
     "LogDensity",
+    "calibration_loss",
     "classifier",
     "classifier_free",
     "classifier_log_density",
     "clip",
     "dynamically_thresholded",
+    "energy_denoiser",
+    "energy_log_density",
     "guided_by_gradient",
     "in_interval",
     "rescaled",
     "scale_of_w",
+    "self_calibrated",
     "w_of_scale",
 ]
