@@ -12,7 +12,7 @@ from torch import Tensor
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Squared Fréchet distance of two normal distributions fitted to features.
 
-    It is |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)), with A and B the covariances.
+    It is ``|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2))``, with A and B the covariances.
 
     Parameters
     ----------

@@ -13,7 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from minisd.training.loop import RunSettings, Task, train
+import torch
+
+from minisd.training.loop import RunSettings, Task, check_run, train
 
 TASKS = {
     "vae": ("autoencoder", "AutoencoderTask"),
@@ -54,7 +56,12 @@ def train_from_file(name: str, config: Path | None, output: Path) -> None:
     kind = getattr(importlib.import_module(f"minisd.training.{module}"), kind)
     settings, parts = read_tables(kind, tables)
     told = {key: asdict(value) for key, value in parts.items()}
-    train(kind(output, **parts), settings, output / "training" / name, output, told)
+    folder = output / "training" / name
+    check_run(settings, folder, told)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)  # of the first weights
+        task = kind(output, **parts)
+    train(task, settings, folder, output, told)
 
 
 def read_tables(kind: type[Task], tables: dict[str, Any]) -> tuple[RunSettings, dict[str, Any]]:

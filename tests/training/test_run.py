@@ -93,6 +93,14 @@ def test_a_done_run_is_not_run_again(tiny, tmp_path):
     assert log.read_text() == before
 
 
+def test_the_first_weights_come_from_the_seed(tiny, tmp_path):
+    config = write("scorer", tmp_path)
+    torch.manual_seed(123)
+    train_from_file("scorer", config, tmp_path / "again")
+    name = "scorer/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "again" / name).read_bytes() == (tiny / name).read_bytes()
+
+
 def test_latents_are_not_encoded_twice(tiny, tmp_path):
     latents = tiny / "training" / "encoded" / "latents.npy"
     written = latents.stat().st_mtime_ns
