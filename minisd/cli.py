@@ -146,7 +146,9 @@ def inpaint(
 
 @app.command()
 def train(
-    network: Annotated[str, typer.Argument(help="vae, clip, unet, classifier or scorer.")],
+    network: Annotated[
+        str, typer.Argument(help="vae, clip, unet, classifier or scorer; for guidance also prior.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder of the checkpoint that is being made.")],
     config: Annotated[
         Path | None, typer.Option(help="TOML; the miniature's own if not told.")

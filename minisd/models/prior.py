@@ -86,12 +86,12 @@ class Prior(nn.Module):
         self.time_embedding = nn.Sequential(nn.Linear(C, C), nn.SiLU(), nn.Linear(C, C))
         self.proj_in = nn.Linear(D, C)
         self.prd_embedding = nn.Parameter(torch.zeros(C))
-        self.positional_embedding = nn.Parameter(torch.zeros(config.num_embeddings + 4, C))
+        self.positional_embedding = nn.Embedding(config.num_embeddings + 4, C)
         self.transformer = Transformer(config, causal=True)
         self.norm_out = nn.LayerNorm(C, config.layer_norm_eps)
         self.proj_to_clip_embeddings = nn.Linear(C, D)
-        for places in (self.prd_embedding, self.positional_embedding):
-            nn.init.normal_(places, std=0.02)
+        for learned in (self.prd_embedding, self.positional_embedding.weight):
+            nn.init.normal_(learned, std=0.02)
 
     def context(self, states: Tensor, embedding: Tensor) -> Tensor:
         """What the transformer is told of a text.
@@ -152,7 +152,7 @@ class Prior(nn.Module):
             self.prd_embedding.expand(len(x_t), -1),
         )
         tokens = torch.cat([context, torch.stack(last, dim=1)], dim=1)  # [B, M + 4, C]
-        x, _ = self.transformer(tokens + self.positional_embedding, ())
+        x, _ = self.transformer(tokens + self.positional_embedding.weight, ())
         return self.proj_to_clip_embeddings(self.norm_out(x[:, -1]))
 
     def _check(self, x_t: Tensor, t: Tensor, context: Tensor) -> None:

@@ -4,7 +4,7 @@ Each scene gives the picture, the factors it was drawn from, five captions and a
 are all it needs.
 """
 
-from minisd.scenes.captions import caption, captions
+from minisd.scenes.captions import caption, captions, thing_captions
 from minisd.scenes.changes import one_factor_changes
 from minisd.scenes.draw import COLOUR_RGB, Scene, draw
 from minisd.scenes.factors import (
@@ -53,4 +53,5 @@ __all__ = [
     "scene",
     "scene_factors",
     "scenes",
+    "thing_captions",
 ]

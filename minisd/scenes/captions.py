@@ -81,6 +81,30 @@ def captions(factors: SceneFactors, rng: np.random.Generator) -> tuple[str, ...]
     return tuple(wordings)
 
 
+def thing_captions(thing: Thing) -> tuple[str, ...]:
+    """Five wordings of a thing by itself, without its place and what is behind it.
+
+    Parameters
+    ----------
+    thing : Thing
+
+    Returns
+    -------
+    tuple of str
+        For example 'a large red dog with sunglasses', which names all, and 'a red dog in sunglasses'. The same thing
+        has the same words.
+    """
+    sizes, wears = _SIZE_WORDS[thing.size], _ACCESSORY_WORDS[thing.accessory]
+    noun, colour = thing.category, thing.colour
+    return (
+        _full(thing),
+        f"{_a(sizes[1])} {colour} {noun}{wears[len(wears) // 2]}",
+        f"{_a(colour)} {noun}{wears[-1]}",
+        f"{_a(sizes[0])} {noun}{wears[len(wears) // 2]}",
+        f"{_a(noun)}{wears[0]}",
+    )
+
+
 def _about_none(factors: SceneFactors, rng: np.random.Generator) -> str:
     subject = pick(rng, ("an empty scene", "nothing", "nobody", "no one"))
     return f"{subject} {pick(rng, _IN[factors.background])}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +62,14 @@ def encode(
     -------
     Encoded
     """
-    with processes().main_process_first():
-        identity = identity | {"vae": digest(sd.vae), "text_encoder": digest(sd.text_encoder)}
-        done = folder / "identity.json"
-        if not done.exists() or done.read_text(encoding="utf-8") != json.dumps(identity):
-            done.unlink(missing_ok=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            _encode(pictures, sd, folder)
-            done.write_text(json.dumps(identity), encoding="utf-8")
+    identity = identity | {"vae": digest(sd.vae), "text_encoder": digest(sd.text_encoder)}
+    make_once(folder, identity, lambda: write_arrays(folder, len(pictures), _encode(pictures, sd)))
     return Encoded(folder)
 
 
 def _encode(
-    pictures: Sequence[tuple[Tensor, Sequence[str]]], sd: StableDiffusion, folder: Path
-) -> None:
-    arrays: dict[str, np.ndarray] = {}
+    pictures: Sequence[tuple[Tensor, Sequence[str]]], sd: StableDiffusion
+) -> Iterator[dict[str, np.ndarray]]:
     size = at_once(pictures[0][0].shape[-1])
     for start in tqdm(range(0, len(pictures), size), desc="latents and texts", delay=2):
         items = [pictures[i] for i in range(start, min(start + size, len(pictures)))]
@@ -87,11 +80,34 @@ def _encode(
             "latents": torch.stack([latent.mean, latent.std], dim=1) * sd.vae.config.scaling_factor,
             "texts": texts.unflatten(0, (len(items), -1)),
         }
+        yield {name: part.half().cpu().numpy() for name, part in parts.items()}
+
+
+def make_once(folder: Path, identity: dict[str, Any], make: Callable[[], None]) -> None:
+    """Fill a folder, unless it was done before for the same identity; of several processes, one does it.
+
+    ``identity.json`` is written last, so that what was interrupted is made anew.
+    """
+    with processes().main_process_first():
+        done = folder / "identity.json"
+        if not done.exists() or done.read_text(encoding="utf-8") != json.dumps(identity):
+            done.unlink(missing_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            make()
+            done.write_text(json.dumps(identity), encoding="utf-8")
+
+
+def write_arrays(folder: Path, count: int, batches: Iterable[dict[str, np.ndarray]]) -> None:
+    """Write arrays of ``count`` rows, a batch at a time, as NumPy's files that can be mapped into memory."""
+    arrays: dict[str, np.ndarray] = {}
+    start = 0
+    for parts in batches:
         for name, part in parts.items():
             if name not in arrays:
-                shape = (len(pictures), *part.shape[1:])
-                arrays[name] = open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
-            arrays[name][start : start + len(items)] = part.half().cpu().numpy()
+                shape = (count, *part.shape[1:])
+                arrays[name] = open_memmap(folder / f"{name}.npy", "w+", part.dtype, shape)
+            arrays[name][start : start + len(part)] = part
+        start += len(part)
     for array in arrays.values():
         array.flush()
 

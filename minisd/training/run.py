@@ -23,6 +23,7 @@ TASKS = {
     "unet": ("diffusion", "MiniatureTask"),
     "classifier": ("classifier", "ClassifierTask"),
     "scorer": ("classifier", "ScorerTask"),
+    "prior": ("prior", "PriorTask"),
 }
 """Module and class of each."""
 

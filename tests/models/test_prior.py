@@ -49,6 +49,7 @@ def test_it_is_that_of_diffusers_with_the_same_weights():
         "attn1.to_k": "self_attn.k_proj",
         "attn1.to_v": "self_attn.v_proj",
         "attn1.to_out.0": "self_attn.out_proj",
+        "positional_embedding": "positional_embedding.weight",
         "norm1": "layer_norm1",
         "norm3": "layer_norm2",
         "ff.net.0.proj": "mlp.fc1",

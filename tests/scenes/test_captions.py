@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisd.scenes import SceneFactors, Thing, caption, captions, random_factors
+from minisd.scenes import SceneFactors, Thing, caption, captions, random_factors, thing_captions
 
 WORDS_OF_BACKGROUND = {
     "grass field": "grass field",
@@ -78,3 +78,24 @@ def test_no_caption_names_what_is_not_there(seed):
 
 def test_an_empty_scene_has_five_captions_too():
     assert len(set(captions(SceneFactors("room"), np.random.default_rng(0)))) == 5
+
+
+def test_a_thing_by_itself_has_five_wordings_of_what_it_is_alone():
+    dog = Thing("dog", "orange", "small", accessory="sunglasses", place="left")
+    assert thing_captions(dog) == (
+        "a small orange dog with sunglasses",
+        "a little orange dog wearing sunglasses",
+        "an orange dog in sunglasses",
+        "a small dog wearing sunglasses",
+        "a dog with sunglasses",
+    )
+    assert thing_captions(Thing("bus", "red", "large"))[2:] == ("a red bus", "a large bus", "a bus")
+
+
+@given(st.integers(0, 10_000))
+def test_a_things_wordings_differ(seed):
+    for thing in random_factors(np.random.default_rng(seed)).things:
+        texts = thing_captions(thing)
+        assert len(set(texts)) == 5
+        assert all(thing.category in text for text in texts)
+        assert all((thing.accessory in text) == (thing.accessory != "none") for text in texts)

@@ -15,11 +15,15 @@ CONFIGS = {
     "classifier": "[model]\nblock_out_channels = [8, 8]\nhidden_size = 8\n",
     "scorer": "[model]\nblock_out_channels = [8, 8, 8]\nhidden_size = 8\n",
 }
+GUIDANCE = {
+    "prior": "[model]\nwidth = 32\nlayers = 1\n",
+}
+"""Of networks that stand on those."""
 
 
 def write(name: str, folder: Path, extra: str = "") -> Path:
     path = folder / f"{name}.toml"
-    path.write_text(CONFIGS[name] + RUN + extra)
+    path.write_text((CONFIGS | GUIDANCE)[name] + RUN + extra)
     return path
 
 
