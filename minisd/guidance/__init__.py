@@ -11,6 +11,7 @@ from minisd.guidance.self_calibrated import (
     energy_log_density,
     self_calibrated,
 )
+from minisd.guidance.spatial import multi_conditional, spatial_map, widen, with_map
 
 __all__ = [
     "LogDensity",
@@ -24,8 +25,12 @@ __all__ = [
     "energy_log_density",
     "guided_by_gradient",
     "in_interval",
+    "multi_conditional",
     "rescaled",
     "scale_of_w",
     "self_calibrated",
+    "spatial_map",
     "w_of_scale",
+    "widen",
+    "with_map",
 ]
