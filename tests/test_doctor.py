@@ -44,7 +44,7 @@ def test_names_versions_and_device():
 
 def test_covers_core_and_every_extra():
     packages = doctor.examine()
-    assert {p.group for p in packages} == {"core", "brain", "book", "test"}
+    assert {p.group for p in packages} == {"core", "brain", "train", "book", "test"}
     assert {"torch", "numpy", "typer"} <= {p.name for p in packages if p.group == "core"}
     assert "nibabel" in {p.name for p in packages if p.group == "brain"}
 
