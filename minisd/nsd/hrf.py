@@ -103,8 +103,8 @@ def library(duration: float, size: int = 20) -> NDArray[np.float64]:
     """Make a family of responses from early and narrow, with a deep undershoot, to late and wide, with none.
 
     NSD chooses one of 20 responses for each voxel (Allen et al. 2022, Methods, "GLM analysis"). Theirs were measured:
-    for a stimulus of 3 s they peak from 4.2 to 7.7 s, and stay above half of the peak for 3.4 to 5.3 s. These are of the
-    form of `double_gamma`, over about the same range: 4.2 to 7.6 s, and 3.1 to 5.4 s.
+    for a stimulus of 3 s they peak from 4.2 to 7.7 s, and stay above half of the peak for 3.4 to 5.3 s. These are of
+    the form of `double_gamma`, over about the same range: 4.2 to 7.6 s, and 3.1 to 5.4 s.
 
     Parameters
     ----------

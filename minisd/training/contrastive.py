@@ -7,7 +7,9 @@ A batch is made of families: a scene and others that differ from it in one facto
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,7 @@ from minisd.diffusion import ImageNoise
 from minisd.models.clip import CLIPTextConfig, CLIPTextEncoder, CLIPVisionConfig
 from minisd.models.contrastive import CLIP, contrastive_loss, preprocess
 from minisd.models.tokenizer import train_tokenizer
-from minisd.scenes import Scene, draw, one_factor_changes
-from minisd.scenes.factors import pick
+from minisd.scenes import Scene, SceneFactors, draw, one_factor_changes
 from minisd.training.data import Scenes, SceneSettings, as_input, pictures
 from minisd.training.loop import Task
 
@@ -79,13 +80,37 @@ class Families(Scenes):
     def __getitem__(self, item: int) -> list[Scene]:
         first = super().__getitem__(item)
         rng = np.random.default_rng((self.world["seed"], self.indices[item], 1))
-        changes = [c for c in one_factor_changes(first.factors) if self.allows(c)]
-        family = [first]
-        while len(family) < self.size and changes:
-            changed = pick(rng, changes)
-            changes.remove(changed)
-            family.append(draw(changed, rng, len(first.image)))
-        return family
+        allowed = [c for c in one_factor_changes(first.factors) if self.allows(c)]
+        changed = list(in_turn(rng, first.factors, allowed))[: self.size - 1]
+        return [first, *(draw(factors, rng, len(first.image)) for factors in changed)]
+
+
+def in_turn(
+    rng: np.random.Generator, factors: SceneFactors, changes: list[SceneFactors]
+) -> Iterator[SceneFactors]:
+    """Change each factor once before any a second time: else categories, of which there are many, crowd out places."""
+    kinds: dict[tuple[str, ...], list[SceneFactors]] = {}
+    for i in rng.permutation(len(changes)):
+        kinds.setdefault(_differing(factors, changes[i]), []).append(changes[i])
+    turns = [kinds[name] for name in sorted(kinds)]
+    rng.shuffle(turns)
+    for turn in zip_longest(*turns):
+        yield from (changed for changed in turn if changed is not None)
+
+
+def _differing(one: SceneFactors, other: SceneFactors) -> tuple[str, ...]:
+    """Names of what differs."""
+    pairs = enumerate(zip(one.things, other.things, strict=True))
+    things = [
+        f"{f.name} {i}"
+        for i, (a, b) in pairs
+        for f in fields(a)
+        if getattr(a, f.name) != getattr(b, f.name)
+    ]
+    scene = [
+        name for name in ("background", "relation") if getattr(one, name) != getattr(other, name)
+    ]
+    return tuple(scene or things)
 
 
 class ContrastiveTask(Task):

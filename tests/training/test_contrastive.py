@@ -1,6 +1,7 @@
 """CLIP's batches and its loss over several processes."""
 
 import math
+from dataclasses import fields
 
 import torch
 import torch.distributed
@@ -9,7 +10,7 @@ from torch import nn
 
 from minisd.diffusion import ImageNoise
 from minisd.models.contrastive import contrastive_loss
-from minisd.scenes import held_out, one_factor_changes
+from minisd.scenes import Thing, held_out, one_factor_changes
 from minisd.training.contrastive import (
     CLIPSettings,
     ContrastiveTask,
@@ -38,6 +39,23 @@ def test_a_family_differs_in_one_factor_from_its_first_scene():
         assert len({o.factors for o in others}) == 3
         assert all(o.factors in changes and not held_out(o.factors) for o in others)
     assert [s.factors for s in families[3]] == [s.factors for s in families[3]]
+
+
+def test_a_family_changes_every_factor_before_any_a_second_time():
+    families = Families(SceneSettings(count=60, two=0.0), 7)
+    for i in range(0, len(families), 5):
+        first, *others = (member.factors for member in families[i])
+        changed = []
+        for other in others:
+            kinds = [] if other.background == first.background else ["background"]
+            kinds += [
+                f.name
+                for f in fields(Thing)
+                if getattr(first.things[0], f.name) != getattr(other.things[0], f.name)
+            ]
+            changed += kinds
+        assert len(changed) == len(others)
+        assert {"background", "category", "colour", "size", "place"} <= set(changed)
 
 
 def test_complete_captions_are_taken_at_their_rate():
