@@ -1,6 +1,7 @@
 """Put a trained miniature into ``data_samples/miniature``, with its card: ``python tools/ship_miniature.py FOLDER``.
 
-Weights, configurations, logs of the losses, and ``scores.json`` of ``benchmarks/miniature.py``; no checkpoints.
+Weights, configurations, logs of the losses, samples of the U-Net on its way, and ``scores.json`` of
+``benchmarks/miniature.py``; no checkpoints.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
+from PIL import Image
 from safetensors import safe_open
 
 TARGET = Path(__file__).resolve().parents[1] / "data_samples" / "miniature"
@@ -33,10 +35,19 @@ def ship(source: Path) -> None:
     (TARGET / "logs").mkdir()
     for name in TASKS:
         shutil.copy(source / "training" / name / "log.csv", TARGET / "logs" / f"{name}.csv")
+    ship_samples(sorted((source / "training" / "unet" / "samples").glob("*.png")))
     scores = json.loads((TARGET / "scores.json").read_text(encoding="utf-8"))
     (TARGET / "README.md").write_text(card(scores), encoding="utf-8")
     size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
     print(f"{TARGET}: {size / 1e6:.1f} MB")
+
+
+def ship_samples(sheets: list[Path]) -> None:
+    """Copy six of the sheets that the U-Net's training drew, each after about twice the steps of the one before."""
+    (TARGET / "samples").mkdir()
+    for i in range(6):
+        sheet = sheets[round(len(sheets) / 2**i) - 1]
+        Image.open(sheet).save(TARGET / "samples" / f"unet-{sheet.stem}.jpg", quality=85)
 
 
 def card(scores: dict) -> str:
