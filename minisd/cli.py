@@ -147,7 +147,10 @@ def inpaint(
 @app.command()
 def train(
     network: Annotated[
-        str, typer.Argument(help="vae, clip, unet, classifier or scorer; for guidance also prior.")
+        str,
+        typer.Argument(
+            help="vae, clip, clip-image, unet, classifier or scorer; for guidance also prior."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Folder of the checkpoint that is being made.")],
     config: Annotated[

@@ -21,6 +21,7 @@ TARGET = Path(__file__).resolve().parents[1] / "data_samples" / "miniature"
 TASKS = {
     "vae": ("autoencoder, 64x64 pictures to 4x16x16 latents", ["vae"]),
     "clip": ("CLIP, both towers; its text tower is the text encoder", ["clip", "text_encoder"]),
+    "clip-image": ("CLIP without its text tower, trained on", ["clip"]),
     "unet": ("U-Net, conditioned on the text", ["unet"]),
     "scorer": ("reads scenes; the judge", ["scorer"]),
     "classifier": ("reads noisy latents, for classifier guidance", ["classifier"]),

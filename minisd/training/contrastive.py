@@ -17,8 +17,9 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from minisd.checkpoints.loading import read_tokenizer
 from minisd.checkpoints.saving import save_network
-from minisd.checkpoints.whole_clip import save_clip
+from minisd.checkpoints.whole_clip import load_clip, save_clip
 from minisd.diffusion import ImageNoise
 from minisd.models.clip import CLIPTextConfig, CLIPTextEncoder, CLIPVisionConfig
 from minisd.models.contrastive import CLIP, contrastive_loss, preprocess
@@ -177,6 +178,26 @@ class ContrastiveTask(Task):
         encoder.text_model.load_state_dict(network.text_model.state_dict())
         save_network("text_encoder", encoder, output, torch.float16)
         self.tokenizer.save(output / "tokenizer")
+
+
+class PicturesToTextsTask(ContrastiveTask):
+    """Train all of a CLIP but its text tower, which stays as it is: a U-Net has learned to read it.
+
+    It is the image tower, of which more is asked, that needs longer. Locking a tower is from Zhai et al. 2022 (arXiv
+    2111.07991), who lock the other one.
+    """
+
+    def __init__(self, output: Path, data: SceneSettings, family: FamilySettings) -> None:
+        Task.__init__(self)
+        self.data = Families(data, family.size)
+        self.complete = family.complete
+        self.tokenizer = read_tokenizer(output / "tokenizer")
+        self.network = load_clip(output / "clip")
+        self.network.text_model.requires_grad_(False)
+
+    def export(self, network: nn.Module, output: Path) -> None:
+        """Write ``clip/`` again."""
+        save_clip(network, output / "clip", torch.float16)
 
 
 def of_all_processes(x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from minisd.training.loop import RunSettings, Task, check_run, train
 TASKS = {
     "vae": ("autoencoder", "AutoencoderTask"),
     "clip": ("contrastive", "ContrastiveTask"),
+    "clip-image": ("contrastive", "PicturesToTextsTask"),
     "unet": ("diffusion", "MiniatureTask"),
     "classifier": ("classifier", "ClassifierTask"),
     "scorer": ("classifier", "ScorerTask"),

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 import tomllib
 from importlib import import_module
 
@@ -14,6 +15,7 @@ from transformers import CLIPModel
 from typer.testing import CliRunner
 
 from minisd.checkpoints import load_clip
+from minisd.checkpoints.loading import load_network
 from minisd.cli import app
 from minisd.metrics import Scorer
 from minisd.metrics.scorer import load_classifier
@@ -74,6 +76,19 @@ def test_transformers_reads_the_clip(tiny):
     assert theirs.logit_scale.item() == pytest.approx(ours.logit_scale.item())
     key = "text_model.embeddings.token_embedding.weight"
     torch.testing.assert_close(theirs.state_dict()[key].float(), ours.state_dict()[key])
+
+
+def test_the_text_tower_stays_when_the_rest_of_clip_is_trained_on(tiny, tmp_path):
+    before = load_clip(tiny / "clip")
+    shutil.rmtree(tiny / "training" / "clip-image")
+    train_from_file("clip-image", write("clip-image", tmp_path), tiny)
+    after = load_clip(tiny / "clip")
+    encoder = load_network("text_encoder", tiny).text_model
+    for name, wanted in before.text_model.state_dict().items():
+        assert torch.equal(after.text_model.state_dict()[name], wanted), name
+        assert torch.equal(encoder.state_dict()[name], wanted), name
+    assert not torch.equal(after.visual_projection.weight, before.visual_projection.weight)
+    assert not torch.equal(after.text_projection.weight, before.text_projection.weight)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

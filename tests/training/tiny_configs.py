@@ -9,6 +9,7 @@ CONFIGS = {
     "vae": "[model]\nsample_size = 64\nblock_out_channels = [4, 8, 8]\nlayers_per_block = 1\nnorm_num_groups = 4\n",
     "clip": "[model]\nmax_length = 40\nvocab_size = 600\ntext_width = 32\ntext_layers = 1\nimage_width = 32\n"
     "image_layers = 1\nprojection = 16\n[family]\nsize = 3\n",
+    "clip-image": "[family]\nsize = 3\n",
     "unet": "[model]\nsample_size = 16\nblock_out_channels = [8, 16]\ndown_block_types = "
     '["CrossAttnDownBlock2D", "DownBlock2D"]\nup_block_types = ["UpBlock2D", "CrossAttnUpBlock2D"]\n'
     "layers_per_block = 1\nattention_head_dim = 2\ncross_attention_dim = 32\nnorm_num_groups = 4\n",
