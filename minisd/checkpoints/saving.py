@@ -129,7 +129,11 @@ def save_rest(tokenizer: Tokenizer, scheduler: Mapping[str, Any], folder: str | 
     (folder / "scheduler").mkdir(parents=True, exist_ok=True)
     write_json(scheduler, folder / "scheduler" / "scheduler_config.json")
 
-    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline"}
+    # diffusers' pipeline for inpainting asks for a version: the first with today's layout of its inputs
+    index: dict[str, Any] = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.6.0",
+    }
     index |= {part: list(names) for part, names in CLASSES.items()}
     index["scheduler"] = ["diffusers", scheduler.get("_class_name", "PNDMScheduler")]
     index |= {"safety_checker": [None, None], "feature_extractor": [None, None]}

@@ -19,6 +19,7 @@ def test_diffusers_and_minisd_read_what_was_written(parts, tmp_path):
     folder = saving.save_folder(parts, tmp_path / "new" / "folder")
     again = load_components(folder)
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    diffusers.StableDiffusionInpaintPipeline.from_pretrained(folder)
     assert isinstance(pipe.scheduler, diffusers.PNDMScheduler)
     assert not pipe.scheduler.config.set_alpha_to_one
     for part in PARTS:
