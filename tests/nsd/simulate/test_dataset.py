@@ -68,6 +68,15 @@ def test_betas_are_the_signal_and_noise_in_percent(tiny_root):
         assert agreement.mean() == pytest.approx(expected[responsive].mean(), abs=0.12)
 
 
+def test_each_session_has_noise_of_its_own(tiny_root):
+    known = truth(tiny_root, 1)
+    silent = known["brain"].copy()
+    silent[silent] = known["ncsnr"] == 0
+    one, two = (Subject(tiny_root, 1).betas(k, silent) for k in (1, 2))
+    together = np.corrcoef((one - one.mean(axis=0)).ravel(), (two - two.mean(axis=0)).ravel())
+    assert abs(together[0, 1]) < 0.2
+
+
 def test_both_kinds_of_files_hold_the_same(tiny_root, tmp_path):
     subject = replace(SUBJECTS[0], kind="nii.gz")
     other = simulate(tmp_path / "root", tiny(subjects=[subject, SUBJECTS[1]]), progress=False)
@@ -107,6 +116,7 @@ def test_noise_ceilings(tiny_root):
     assert np.allclose(given, ncsnr(found, subject.trials), atol=1e-3)
     assert np.allclose(subject.noise_ceiling(brain, 3), noise_ceiling(given, 3))
     assert np.corrcoef(given, known["ncsnr"])[0, 1] > 0.6
+    assert np.median(known["ncsnr"][known["part"] == "V1"]) == pytest.approx(0.68, rel=0.3)
     responsive = known["ncsnr"] > 0
     assert np.median(given[responsive]) == pytest.approx(
         np.median(known["ncsnr"][responsive]), abs=0.1

@@ -9,6 +9,10 @@ from tests.nsd.simulate.tiny import SUBJECTS, tiny
 
 def test_shared_pictures_are_shared_and_others_are_not():
     design = plan(tiny())
+    for (
+        ids
+    ) in design.pictures.values():  # as in NSD, the first of each subject's, in the same order
+        assert np.array_equal(ids[:10], design.shared)
     first, second = (set(ids.tolist()) for ids in design.pictures.values())
     assert first & second == set(design.shared.tolist())
     assert first | second == set(range(50))
