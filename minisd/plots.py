@@ -58,6 +58,8 @@ ROAD: dict[str, dict[str, str]] = {
         "image_to_image": "Image to image",
         "inpainting": "Inpainting",
         "real_weights": "Real weights",
+        "miniature": "The miniature",
+        "finetuning": "Fine-tuning",
     },
     "The brain's side": {},
     "Brain to picture": {},

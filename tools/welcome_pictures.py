@@ -11,13 +11,16 @@ import torch
 from PIL import Image
 
 from minisd.diffusion import ImageNoise, NoiseSchedule
+from minisd.pipeline import StableDiffusion
 from minisd.plots import as_uint8
-from minisd.scenes import scenes
+from minisd.scenes import caption, scene_factors
 
 IMAGES = Path(__file__).resolve().parents[1] / "book" / "images"
-ROWS, SIZE, GAP = 5, 96, 4
-COVER_TIMES = (999, 450, 280, 170, 90, 35, -1, -1, -1, -1, -1, -1)
-"""The time of each column of the cover; the right half is clean."""
+MINIATURE = Path(__file__).resolve().parents[1] / "data_samples" / "miniature"
+ROWS, GAP = 5, 4
+COVER_WORLD = 5
+COVER_STEPS = (0, 4, 8, 11, 14, 18, *[25] * 6)
+"""After how many steps of the walk each column of the cover stands; the right half is done."""
 PHOTO_TIMES = (-1, 50, 150, 300, 500, 999)
 PHOTO_SIZE = 192
 
@@ -42,10 +45,20 @@ def tiled(images: np.ndarray, columns: int) -> Image.Image:
 
 
 def cover() -> Image.Image:
-    """Scenes under less and less noise from left to right."""
-    images = scenes(range(ROWS * len(COVER_TIMES)), seed=0, size=SIZE).images
-    times = torch.tensor(COVER_TIMES).double().repeat(ROWS)
-    return tiled(noised(images, times, seed=0), len(COVER_TIMES))
+    """What the miniature draws, each column after more steps of the walk than the one before."""
+    sd = StableDiffusion.from_pretrained(MINIATURE)
+    number = ROWS * len(COVER_STEPS)
+    prompts = [caption(scene_factors(i, seed=COVER_WORLD)) for i in range(number)]
+    walk = [ImageNoise(range(number)).draw((4, 16, 16))]
+    sd.text_to_image(
+        prompts, steps=COVER_STEPS[-1], guidance_scale=4, batch_size=number, output="latent",
+        callback=lambda step: walk.append(step.x_t),
+    )  # fmt: skip
+    columns = list(COVER_STEPS) * ROWS
+    latents = torch.stack([walk[steps][i] for i, steps in enumerate(columns)])
+    with torch.no_grad():
+        images = as_uint8(sd.decode(latents))
+    return tiled(np.repeat(np.repeat(images, 2, axis=1), 2, axis=2), len(COVER_STEPS))
 
 
 def forward() -> Image.Image:

@@ -22,7 +22,7 @@
 #
 # **Before this** {doc}`pipeline`.
 
-# %% mystnb={"image": {"alt": "The road of the book. You are in Part III, Stable Diffusion, at its last chapter of eight, the real weights."}, "figure": {"caption": "Where you are: the last chapter of Part III so far.", "name": "real-weights-road"}} tags=["remove-input"]
+# %% mystnb={"image": {"alt": "The road of the book. You are in Part III, Stable Diffusion, at its eighth chapter of ten, the real weights."}, "figure": {"caption": "Where you are: the eighth chapter of Part III.", "name": "real-weights-road"}} tags=["remove-input"]
 import matplotlib.pyplot as plt
 
 from minisd.plots import road, use_style
@@ -34,7 +34,7 @@ plt.show()
 # %% [markdown]
 # ## One switch
 #
-# The weights of Stable Diffusion 1.x are public, and too large to ship with a book: 4.3 GB. So this chapter writes a small checkpoint of random weights, in both layouts that the field uses, and loads it. Everything below is the same for the real one. If you have it, in a folder, a file, or the hub's cache, put its path or
+# The weights of Stable Diffusion 1.x are public, and too large to ship with a book: 4.3 GB. So this chapter takes the book's own small checkpoint, the miniature of {doc}`pipeline`, writes it in both layouts that the field uses, and loads it from either. Everything below is the same for the real one. If you have it, in a folder, a file, or the hub's cache, put its path or
 # name here and run the chapter again.
 
 # %%
@@ -46,56 +46,17 @@ from pathlib import Path
 
 import torch
 
-from minisd.checkpoints import Components, save_file, save_folder
-from minisd.models.clip import CLIPTextConfig, CLIPTextEncoder
-from minisd.models.tokenizer import train_tokenizer
+from minisd.checkpoints import load_components, save_file, save_folder
+from minisd.models.clip import CLIPTextEncoder
 from minisd.models.unet import UNet, UNetConfig
-from minisd.models.vae import AutoencoderKL, VAEConfig
-from minisd.scenes import caption, scene_factors
+from minisd.models.vae import AutoencoderKL
 
-torch.set_num_threads(1)  # in small tensors, threads wait for one another
-torch.manual_seed(0)
-tokenizer = train_tokenizer((caption(scene_factors(i)) for i in range(200)), 600)
-text_encoder = CLIPTextEncoder(
-    CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        eos_token_id=tokenizer.end_id,
-    )
-)
-unet = UNet(
-    UNetConfig(
-        sample_size=8,
-        block_out_channels=(16, 32),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1,
-        attention_head_dim=2,
-        cross_attention_dim=32,
-        norm_num_groups=8,
-    )
-)
-vae = AutoencoderKL(
-    VAEConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=4)
-)
-scheduler = {
-    "_class_name": "PNDMScheduler",
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "steps_offset": 1,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "clip_sample": False,
-}
-parts = Components(tokenizer, text_encoder, unet, vae, scheduler)
+parts = load_components("../../data_samples/miniature")
+unet, vae = parts.unet, parts.vae
 
 root = Path(tempfile.mkdtemp())
-folder = save_folder(parts, root / "tiny")
-file = save_file(parts, root / "tiny.safetensors")
+folder = save_folder(parts, root / "miniature")
+file = save_file(parts, root / "miniature.safetensors")
 
 # %% [markdown]
 # ## Two layouts
@@ -136,11 +97,19 @@ from minisd.pipeline import StableDiffusion
 
 ours = StableDiffusion.from_pretrained(CHECKPOINT or folder, device="cpu")
 other = StableDiffusion.from_pretrained(file, config=folder, device="cpu")
-settings = {"steps": 4, "seed": 1, "progress": False, "output": "tensor"}
-settings |= {"height": 64, "width": 64}
+settings = {"steps": 25, "guidance_scale": 4, "progress": False, "output": "tensor"}
+prompts = ["a dog with sunglasses in a grass field", "a cat with sunglasses on a bench"]
+settings |= {"seed": 1, "images_per_prompt": 2}
+drawn = ours.text_to_image(prompts, **settings)
 if CHECKPOINT is None:
-    a, b = (sd.text_to_image("a red dog", **settings) for sd in (ours, other))
-    print("the same picture:", torch.equal(a, b))
+    again = other.text_to_image(prompts, **settings)
+    print("the same pictures:", torch.equal(drawn, again))
+
+# %% mystnb={"image": {"alt": "Four drawings by the miniature: two of a dog with sunglasses in a grass field, and two of a cat with sunglasses on a bench."}, "figure": {"caption": "What the loaded weights draw under the report's two prompts, here the miniature's. From the folder and from the single file it is the same, to the last bit.", "name": "real-weights-drawn"}}
+from minisd.plots import image_grid
+
+image_grid(drawn)
+plt.show()
 
 # %% [markdown]
 # At full size the calls read
@@ -216,7 +185,7 @@ state["conv_out.weight"] = torch.zeros(4, 8, 3, 3)
 with torch.device("meta"):
     empty = UNet(unet.config)
 try:
-    load_into(empty, state, "unet of tiny")
+    load_into(empty, state, "unet of miniature")
 except ValueError as error:
     print(error)
 
@@ -243,7 +212,7 @@ spoilt = StableDiffusion.from_pretrained(folder, device="cpu")
 with torch.no_grad():
     spoilt.unet.conv_in.bias[0] = torch.nan
 try:
-    spoilt.text_to_image("a red dog", **settings)
+    spoilt.text_to_image(prompts, **settings)
 except ValueError as error:
     print(error)
 
@@ -364,19 +333,22 @@ print(counted == sum(p.numel() for p in unet.parameters()))
 # ```{exercise} Half as large
 # :label: real-weights-half
 #
-# Load the small checkpoint in float16 and compare its U-Net's weights with those in float32. How large is the error, and why?
+# Load the checkpoint in bfloat16 and compare its U-Net's weights with those in float32. How large is the error, and why? And why would float16 tell you nothing here?
 # ```
 #
 # ```{solution-start} real-weights-half
 # :class: dropdown
 # ```
 #
-# A float16 has 11 significant bits, so rounding is off by at most one part in 2048.
+# A bfloat16 has 8 significant bits, so rounding is off by at most one part in 256. The miniature's files hold float16, so their numbers have 11 significant bits already: a float16 takes each as it is.
 
 # %%
-half = StableDiffusion.from_pretrained(folder, device="cpu", dtype="float16")
-exact, rounded = unet.conv_in.weight, half.unet.conv_in.weight.float()
-print(half.dtype, bool(((exact - rounded).abs() <= exact.abs() / 2048 + 1e-7).all()))
+exact = unet.conv_in.weight
+for dtype in ("bfloat16", "float16"):
+    half = StableDiffusion.from_pretrained(folder, device="cpu", dtype=dtype)
+    off = (exact - half.unet.conv_in.weight.float()).abs()
+    bound = bool((off <= exact.abs() / 256).all())
+    print(f"{dtype}: equal: {not off.any()}, within one part in 256: {bound}")
 
 # %% [markdown]
 # ```{solution-end}
@@ -388,7 +360,7 @@ print(half.dtype, bool(((exact - rounded).abs() <= exact.abs() / 2048 + 1e-7).al
 #
 # ## The way on
 #
-# Your code now runs the real model. What comes next in the book is a small one that you train yourself, with the same classes, so that every chapter can draw pictures on a laptop. Until then, {doc}`pipeline` has everything that you can ask of either.
+# Your code now runs the real model. The small one has drawn the pictures of this part, with the same classes. Where its weights come from is the next question: {doc}`miniature` trains them.
 
 # %% tags=["remove-cell"]
 import shutil

@@ -17,14 +17,15 @@
 # - follow a latent down and up again, and keep the books of its twelve skips, at odd sizes too;
 # - name the two numbers in its configuration that load without complaint when they are read wrongly;
 # - say where 859,520,964 parameters are, what a step costs, and how that grows with the picture;
+# - look at what a trained U-Net predicts, what its skips carry, and what the time tells it;
 # - see what the text changes, and when;
 # - take out of the loop over the steps what is the same at every step.
 #
-# **Time** 50 minutes to read; the cells run in about 40 seconds, a good third of it training.
+# **Time** 50 minutes to read; the cells run in about 40 seconds, half of it drawing.
 #
 # **Before this** {doc}`vae`, {doc}`clip`, {doc}`attention`, and the small U-Net of {doc}`../diffusion/training`.
 
-# %% mystnb={"image": {"alt": "The road of the book. You are in Part III, Stable Diffusion, at its fourth chapter of eight, the U-Net."}, "figure": {"caption": "Where you are: the fourth chapter of Part III.", "name": "unet-road"}} tags=["remove-input"]
+# %% mystnb={"image": {"alt": "The road of the book. You are in Part III, Stable Diffusion, at its fourth chapter of ten, the U-Net."}, "figure": {"caption": "Where you are: the fourth chapter of Part III.", "name": "unet-road"}} tags=["remove-input"]
 import matplotlib.pyplot as plt
 
 from minisd.plots import road, use_style
@@ -62,7 +63,6 @@ from torch import nn
 
 from minisd.diffusion import NoiseSchedule
 
-torch.set_num_threads(1)  # in small networks, threads wait for one another
 schedule = NoiseSchedule.scaled_linear()
 photograph = torch.from_numpy(astronaut().copy()).permute(2, 0, 1)[None].float()
 x_0 = F.avg_pool2d(photograph / 127.5 - 1, 8)  # [1, 3, 64, 64]
@@ -75,11 +75,16 @@ print(f"the noise itself gives the picture: {torch.allclose(exact, x_0, atol=1e-
 print(f"error with the amount alone: {(amount - x_0).std():.1f}")
 print(f"spread of the picture itself: {x_0.std():.1f}")
 
-# %% mystnb={"image": {"alt": "Four pictures of 64 by 64 pixels: a photograph of an astronaut; the same under so much coloured noise that only her outline is left; the photograph again, clean; and a picture with even more noise."}, "figure": {"caption": "A photograph, and the same at $t = 500$. With the noise itself taken away the photograph is back. With other noise of the right amount taken away it is worse than before.", "name": "unet-target"}}
+# %% tags=["remove-input"]
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+set_matplotlib_formats("jpeg", bbox_inches=None, pil_kwargs={"quality": 45})
+
+# %% mystnb={"image": {"alt": "Five pictures of 64 by 64 pixels: a photograph of an astronaut; coloured noise; the photograph under so much of it that only her outline is left; the photograph again, clean; and a picture with even more noise."}, "figure": {"caption": "A photograph, noise, and both together at $t = 500$. With the noise itself taken away the photograph is back. With other noise of the right amount taken away it is worse than before.", "name": "unet-target"}}
 from minisd.plots import image_grid
 
-titles = ["$x_0$", "$x_t$", "the noise taken away", "only the amount known"]
-image_grid(torch.cat([x_0, x_t, exact, amount]), titles)
+titles = ["$x_0$", "$\\varepsilon$", "$x_t$", "noise taken away", "amount known"]
+image_grid(torch.cat([x_0, eps, x_t, exact, amount]), titles)
 plt.show()
 
 # %% [markdown]
@@ -94,34 +99,20 @@ plt.show()
 # whether there is a dog. And its answer must be exact to the pixel, since noise is different in every pixel. The U-Net {cite}`ronneberger2015unet` does both: it shrinks the picture level
 # by level, works on what is left, grows it again, and on the way up each level also gets what it had on the way down.
 #
-# The chapter runs it at two sizes. At full size it lives on PyTorch's *meta* device: shapes without numbers, which cost neither memory nor time. For numbers there is
-# `small`: the same layers with a tenth of the channels. Both have random weights.
+# The chapter runs it at two sizes. At full size it lives on PyTorch's *meta* device: shapes without numbers, which cost neither memory nor time. For numbers and pictures there is the book's
+# *miniature*, a Stable Diffusion for the picture world that was trained beforehand and ships with the book ({doc}`miniature`). `small` is its U-Net: the same layers on three levels in place of four, for latents of 16x16 and texts of 32 tokens.
 
 # %%
 from minisd.models.unet import UNet, UNetConfig
+from minisd.pipeline import StableDiffusion
 
-TENTH = UNetConfig(
-    block_out_channels=(32, 64, 128, 128),
-    cross_attention_dim=48,
-    norm_num_groups=8,
-)
-
-
-def randomise(network, seed=0):
-    """Random numbers for all weights, norms and biases too."""
-    g = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, p in network.named_parameters():
-            spread = p[0].numel() ** -0.5 if p.ndim > 1 else 0.2
-            p.copy_(spread * torch.randn(p.shape, generator=g))
-            if "norm" in name and name.endswith("weight"):
-                p.add_(1)
-    return network.eval().requires_grad_(False)
-
-
+FOLDER = "../../data_samples/miniature"
+sd = StableDiffusion.from_pretrained(FOLDER, device="cpu")
+for part in (sd.unet, sd.vae, sd.text_encoder):
+    part.requires_grad_(False)
+small = sd.unet
 with torch.device("meta"):
     full = UNet().requires_grad_(False)
-small = randomise(UNet(TENTH))
 for name, network in (("full", full), ("small", small)):
     keys = network.state_dict()
     size = sum(value.numel() for value in keys.values())
@@ -130,8 +121,44 @@ for name, network in (("full", full), ("small", small)):
 # %%
 noisy = torch.randn(2, 4, 16, 16, generator=g)
 times = torch.tensor([500.0, 20.0])
-text = torch.randn(2, 77, 48, generator=g)
-print(small(noisy, times, text).shape)
+report = ["a dog with sunglasses in a grass field", "a cat with sunglasses on a bench"]
+text = sd.encode_text(report)
+print(list(text.shape), list(small(noisy, times, text).shape))
+
+# %% [markdown]
+# What does it say about a picture? Draw a scene, encode it, and add noise of several times. {numref}`unet-predicts` shows what {eq}`unet-clean` makes of the U-Net's answers, once with the scene's caption and once with the empty text. All are decoded by the autoencoder.
+
+# %% mystnb={"image": {"alt": "Three rows of six pictures, for times from 100 to 999. The first row is a dog with sunglasses under more and more noise, up to noise alone. In the second row, with the text, the dog is sharp at first and blurred later, and something of it is left to the end. In the third row, without the text, the last pictures show hardly anything."}, "figure": {"caption": "First row: a noisy latent, decoded. Second row: the clean picture that the U-Net predicts from it with the caption. Third row: without text. With little noise the picture says it all; at the end there is nothing but the text to go by.", "name": "unet-predicts"}}
+import numpy as np
+
+from minisd.scenes import SceneFactors, Thing, caption
+from minisd.scenes import draw as draw_scene
+
+
+def latents(scenes, seed=0):
+    """Draw scenes, and encode them [B, 4, h, w]."""
+    rng = np.random.default_rng(seed)
+    images = np.stack([draw_scene(factors, rng).image for factors in scenes])
+    return sd.encode_image(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
+
+
+def predict(x_t, t, context, told=None):
+    """The clean latent, predicted; the U-Net may be told another time."""
+    told = torch.as_tensor(t if told is None else told).float().expand(len(x_t))
+    return schedule.convert(small(x_t, told, context), x_t, t, "eps", "x0")
+
+
+dog = SceneFactors("grass field", (Thing("dog", "orange", accessory="sunglasses"),))
+z = latents([dog])
+asked = torch.tensor([100, 300, 500, 700, 900, 999])
+x_t = schedule.q_sample(z.expand(6, -1, -1, -1), asked, torch.randn(6, 4, 16, 16, generator=g))
+with_text, without = sd.encode_text([caption(dog), ""]).unbind(0)
+rows = [x_t, *(predict(x_t, asked, c.expand(6, -1, -1)) for c in (with_text, without))]
+image_grid(sd.decode(torch.cat(rows)), [*(f"t = {t}" for t in asked), *[""] * 12], columns=6)
+plt.show()
+
+# %% [markdown]
+# No answer is a finished picture. Where much is open, the U-Net predicts the *mean* of what may have been there ({doc}`../diffusion/loss`), and a mean of scenes is blurred. The sampler goes but a little way in its direction and asks again.
 
 # %% [markdown]
 # ## The time
@@ -181,6 +208,27 @@ axes[1].set(xlabel="distance in time", ylabel="likeness", ylim=(0, 1.05))
 plt.show()
 
 # %% [markdown]
+# What is the time good for, if the noise can be seen? Take scenes at $t = 500$ and tell the U-Net something else. Told that there is less noise than there is, it takes less away, and leaves the rest in the picture. Told that there is more, it takes away some of the scene, too.
+
+# %% mystnb={"image": {"alt": "Six pictures: a noisy scene, and what the U-Net predicts when it is told the times 100, 300, 500, 700 and 900. At 100 stains cover the scene, at 300 its colours are harsh, at 500 it is cleanest, at 700 and 900 it fades."}, "figure": {"caption": "One noisy latent of $t = 500$, and the clean picture predicted by a U-Net that is told another time. It believes what it is told.", "name": "unet-told"}}
+from minisd.scenes import scene_factors
+
+examples = [scene_factors(i) for i in range(8)]
+captions = sd.encode_text([caption(x) for x in examples])
+z_0 = latents(examples)
+x_500 = schedule.q_sample(z_0, 500, torch.randn(z_0.shape, generator=g))
+lies = (100, 300, 500, 700, 900)
+guesses = torch.stack([predict(x_500, 500, captions, told=t) for t in lies])
+shown = torch.cat([x_500[None], guesses])[:, 1]
+titles = ["$x_{500}$", *(f"told {t}" for t in lies)]
+image_grid(sd.decode(shown), titles)
+plt.show()
+
+# %%
+errors = (guesses - z_0).square().mean((1, 2, 3, 4))
+print(f"best when told the truth: {lies[int(errors.argmin())] == 500}")
+
+# %% [markdown]
 # ## The residual block
 #
 # Most of the network is made of one block, 22 times. It carries its input $x$ past two convolutions and adds what they found {cite}`he2016deep,ho2020denoising`:
@@ -223,7 +271,7 @@ def block_by_hand(block, x, tau):
 
 block = small.down_blocks[1].resnets[0]
 tau = small.time_embedding(times)
-x = torch.randn(2, 32, 8, 8, generator=g)
+x = torch.randn(2, 64, 8, 8, generator=g)
 print(f"tau: {list(tau.shape)}, x: {list(x.shape)}, y: {list(block(x, tau).shape)}")
 same = torch.allclose(block_by_hand(block, x, tau), block(x, tau), atol=1e-5)
 print(f"same as minisd: {same}")
@@ -262,8 +310,8 @@ for eps_of, count in sorted(Counter(m.eps for m in norms).items()):
 
 
 # %%
-def forward(unet, x_t, t, context, note=lambda *_: None):
-    """The whole U-Net; `note` is told of each layer's output."""
+def forward(unet, x_t, t, context, note=lambda *_: None, carry=lambda skip: skip):
+    """The whole U-Net; `note` is told of each layer's output, `carry` may change a skip."""
     tau = unet.time_embedding(t.expand(len(x_t)))
     x = unet.conv_in(x_t)
     note("conv_in", x)
@@ -285,7 +333,7 @@ def forward(unet, x_t, t, context, note=lambda *_: None):
     note("bottom", x)
     for level, part in enumerate(unet.up_blocks):
         for i, resnet in enumerate(part.resnets):
-            x = resnet(torch.cat([x, skips.pop()], dim=1), tau)
+            x = resnet(torch.cat([x, carry(skips.pop())], dim=1), tau)
             if part.attentions:
                 x = part.attentions[i](x, context)
             note(f"up {level}, block {i}", x)
@@ -359,6 +407,54 @@ axes.spines["left"].set_visible(False)
 plt.show()
 
 # %% [markdown]
+# What do the layers hold? {numref}`unet-features` colours the feature maps of the miniature by their three main directions, over eight scenes: where two places have the same colour, the layer says much the same of them.
+
+# %% mystnb={"image": {"alt": "Two rows of eight pictures: a scene, and maps of seven layers in false colours. On the way down the maps get coarser, 16, 8 and 4 squares wide, and on the way up finer again. Of those on the way up, the one of 8 squares shows the parts of the scene in colours of their own, and the last one is grainy."}, "figure": {"caption": "Two scenes at $t = 300$, and the main directions of the U-Net's feature maps as red, green and blue. Half-way up the layout of the scene is there. The last map is grainy, since what it is about to say is the noise.", "name": "unet-features"}}
+layers = {}
+x_300 = schedule.q_sample(z_0, 300, torch.randn(z_0.shape, generator=g))
+forward(small, x_300, torch.tensor(300.0), captions, layers.__setitem__)
+wanted = ["down 0, block 0", "down 1, block 0", "down 2, block 0", "bottom"]
+wanted += ["up 0, block 1", "up 1, block 1", "up 2, block 1"]
+columns = [sd.decode(z_0[1:3])]
+for name in wanted:
+    h = layers[name]
+    points = h.permute(0, 2, 3, 1).flatten(0, 2)
+    points = points - points.mean(0)
+    main = points @ torch.linalg.svd(points, full_matrices=False).Vh[:3].T
+    main = (main / main.std(0) / 2.5).clamp(-1, 1).unflatten(0, (8, *h.shape[2:]))
+    columns.append(F.interpolate(main[1:3].permute(0, 3, 1, 2), 64))
+titles = ["scene", *(name.replace(", block", ",") for name in wanted), *[""] * 8]
+image_grid(torch.stack(columns, dim=1).flatten(0, 1), titles, columns=8)
+plt.show()
+
+# %% [markdown]
+# And what goes straight across? Take from the skips all that says *where*: on one level or on all, let each channel be its mean over all places.
+
+
+# %% mystnb={"image": {"alt": "Two rows of five pictures of two scenes at t = 300, as predicted. With the skips of 4x4 or 8x8 levelled a scene changes a little. With those of 16x16 levelled, or all, it is covered by stains of noise."}, "figure": {"caption": "The predicted clean picture when skips no longer say where. Noise differs from place to place: without the skips of full size the U-Net cannot point to it, and it stays in the picture.", "name": "unet-skips"}}
+def level(*widths):
+    """Let skips of these widths be the same at every place."""
+
+    def carry(skip):
+        mean = skip.mean((2, 3), keepdim=True).expand_as(skip)
+        return mean if skip.shape[-1] in widths else skip
+
+    return carry
+
+
+columns = []
+for widths in ((), (4,), (8,), (16,), (4, 8, 16)):
+    eps = forward(small, x_300, torch.tensor(300.0), captions, carry=level(*widths))
+    columns.append(schedule.convert(eps, x_300, 300, "eps", "x0"))
+titles = ["as it is", "4x4 levelled", "8x8 levelled", "16x16 levelled", "all", *[""] * 5]
+image_grid(sd.decode(torch.stack(columns, dim=1)[1:3].flatten(0, 1)), titles, columns=5)
+plt.show()
+
+# %%
+errors = [float((x - z_0).square().mean()) for x in columns]
+print(f"the skips of 16x16 matter most: {max(errors[:4]) == errors[3]}")
+
+# %% [markdown]
 # An odd size shows what the books are for. 45 is halved upwards, to 23, 12 and 6. Doubling gives 12, 24: one too many for the skip of 23. So the way up asks the next skip for its size, as `forward` does. A U-Net that always doubles
 # stops here:
 
@@ -367,9 +463,9 @@ sizes = [45]
 while len(sizes) < 4:
     sizes.append(-(-sizes[-1] // 2))
 print(f"down: {sizes}, doubled: {[2 * n for n in sizes[:0:-1]]}")
-double = small.up_blocks[1].upsamplers[0]
+double = small.up_blocks[0].upsamplers[0]
 try:
-    torch.cat([double(torch.randn(1, 128, 12, 12)), torch.randn(1, 64, 23, 23)], dim=1)
+    torch.cat([double(torch.randn(1, 128, 12, 12)), torch.randn(1, 96, 23, 23)], dim=1)
 except RuntimeError as error:
     print(str(error).split(".")[0])
 
@@ -388,36 +484,43 @@ attentions = {m.to_q.in_features: m.heads for m in full.modules() if isinstance(
 for channels, heads in attentions.items():
     print(f"{channels} channels: {heads} heads of {channels // heads}; not {channels // 8} of 8")
 
-misread = {"attention_head_dim": tuple(n // 8 for n in TENTH.block_out_channels)}
-wrong = UNet(UNetConfig(**vars(TENTH) | misread)).eval()
+misread = {"attention_head_dim": tuple(n // 4 for n in small.config.block_out_channels)}
+wrong = UNet(UNetConfig(**vars(small.config) | misread)).eval().requires_grad_(False)
 print(wrong.load_state_dict(small.state_dict()))
-with torch.no_grad():
-    off = (wrong(noisy, times, text) - theirs).abs().max() / theirs.abs().max()
+off = (wrong(noisy, times, text) - theirs).abs().max() / theirs.abs().max()
 print(f"and the output is off by more than 1 %: {bool(off > 0.01)}")
+
+# %% [markdown]
+# The miniature's file says `attention_head_dim: 4`. {numref}`unet-heads` shows what it draws with 4 heads, and what with heads of 4 channels.
+
+# %% mystnb={"image": {"alt": "Two rows of four pictures. Above a dog with sunglasses in a grass field, a cat with sunglasses on a bench, a red car in the snow and a blue kite on a beach. Below the same noises and prompts came out otherwise, with mistakes."}, "figure": {"caption": "Drawn by the miniature from four prompts: with 4 heads (above), and by the same weights read as heads of 4 channels (below). Both load without complaint.", "name": "unet-heads"}}
+import copy
+
+prompts = [*report, "a large red car in the snow", "a blue kite on a beach"]
+shipped = {"steps": 25, "guidance_scale": 4, "output": "tensor", "progress": False}
+misreader = copy.copy(sd)
+misreader.unet = wrong
+drawings = [who.text_to_image(prompts, **shipped) for who in (sd, misreader)]
+image_grid(torch.cat(drawings), columns=4)
+plt.show()
 
 # %% [markdown]
 # ## Against diffusers
 #
-# A network with faults like these still gives tensors of the right shape. What tells is a peer. The cell below is the only one that needs diffusers, which the book's readers need not have in order to use `minisd`. It builds
-# diffusers' U-Net from the same configuration, gives both the same random weights, norms and biases among them, and compares at an even and an odd size, with 4 channels and with the 9 of {doc}`inpainting`.
+# A network with faults like these still gives tensors of the right shape. What tells is a peer. The cell below is the only one that needs diffusers, which the book's readers need not have in order to use `minisd`. diffusers loads the same folder, and both get the same latents, at an even and at an odd size.
 
 # %%
 # Parity: this cell alone imports diffusers.
 import diffusers
 
 diffusers.utils.logging.set_verbosity_error()
-for channels in (4, 9):
-    settings = {**vars(TENTH), "in_channels": channels}
-    peer = randomise(diffusers.UNet2DConditionModel(**settings))
-    ours = UNet(UNetConfig.from_json(peer.config)).eval()
-    ours.load_state_dict(peer.state_dict())
-    for size in ((16, 16), (13, 19)):
-        x = torch.randn(3, channels, *size, generator=g)
-        t, c = torch.tensor([0.0, 431.0, 999.0]), torch.randn(3, 77, 48, generator=g)
-        with torch.no_grad():
-            expected, got = peer(x, t, c).sample, ours(x, t, c)
-        error = (got - expected).abs().max() / expected.abs().max()
-        print(f"{channels} channels, {size}: error < 1e-5: {bool(error < 1e-5)}")
+peer = diffusers.UNet2DConditionModel.from_pretrained(FOLDER, subfolder="unet").eval()
+for size in ((16, 16), (13, 19)):
+    x = torch.randn(2, 4, *size, generator=g)
+    with torch.no_grad():
+        expected, got = peer(x, times, text).sample, small(x, times, text)
+    error = (got - expected).abs().max() / expected.abs().max()
+    print(f"{size}: error < 1e-4: {bool(error < 1e-4)}")
 
 # %% [markdown]
 # The full size has been through the same comparison; {doc}`real_weights` has its table.
@@ -432,13 +535,10 @@ for channels in (4, 9):
 # $$ (unet-field)
 #
 # The cell takes norms and attention out and computes $r$ by the formula for every layer down to the bottom. Then it measures $r$: differentiate one pixel of the map by the latent, and see how wide the gradient
-# is. A network of 8 channels will do, as widths do not depend on channels.
+# is. A network of 8 channels that nobody trained will do, as widths depend neither on channels nor on training.
 
 
 # %%
-import copy
-
-
 class Passed(nn.Module):
     """Stands where attention was, and does nothing."""
 
@@ -458,24 +558,9 @@ def convolutions_alone(network):
     return bare
 
 
-def seen(network, size, wanted):
-    """How strongly each latent pixel moves the middle pixel of a layer."""
-    x = torch.zeros(1, 4, size, size).normal_(generator=torch.Generator().manual_seed(1))
-    x.requires_grad_()
-    c = torch.randn(1, 77, 48, generator=torch.Generator().manual_seed(2))
-    layers = {}
-    forward(network, x, torch.tensor(500.0), c, layers.__setitem__)
-    maps = {}
-    for name in wanted:
-        h = layers[name]
-        middle = h[0, :, h.shape[2] // 2, h.shape[3] // 2].sum()
-        (slope,) = torch.autograd.grad(middle, x, retain_graph=True)
-        maps[name] = slope[0].abs().sum(0)
-    return maps
-
-
-narrow = {"block_out_channels": (8,) * 4, "norm_num_groups": 4, "attention_head_dim": 1}
-tiny = randomise(UNet(UNetConfig(**vars(TENTH) | narrow)))
+torch.manual_seed(0)
+narrow = UNet(UNetConfig(block_out_channels=(8,) * 4, norm_num_groups=4, attention_head_dim=1))
+bare = convolutions_alone(narrow)
 r, j, formula = 1, 1, {}
 for name in [*(maker for maker, _ in makers), "bottom"]:
     convolutions = 4 if name == "bottom" else 2 if "block" in name else 1
@@ -483,9 +568,14 @@ for name in [*(maker for maker, _ in makers), "bottom"]:
     if name.endswith("halve"):
         j *= 2
     formula[name] = r
-bare = convolutions_alone(tiny)
-measured = seen(bare, 256, formula)
-width = {name: int((m.sum(0) > 0).sum()) for name, m in measured.items()}
+x = torch.randn(1, 4, 256, 256, generator=g, requires_grad=True)
+layers, width = {}, {}
+forward(bare, x, torch.tensor(500.0), torch.zeros(1, 77, 768), layers.__setitem__)
+for name in formula:
+    h = layers[name]
+    middle = h[0, :, h.shape[2] // 2, h.shape[3] // 2].sum()
+    (slope,) = torch.autograd.grad(middle, x, retain_graph=True)
+    width[name] = int((slope[0].abs().sum((0, 1)) > 0).sum())
 print(f"formula and gradient agree in all {len(formula)} layers: {width == formula}")
 for name in ("down 0, block 1", "down 1, block 1", "down 2, block 1", "down 3, block 1", "bottom"):
     print(f"{name}: {width[name]} latent pixels across")
@@ -493,40 +583,44 @@ for name in ("down 0, block 1", "down 1, block 1", "down 2, block 1", "down 3, b
 # %% [markdown]
 # On the third level a pixel sees 65 latent pixels across, as much as there are: the levels are what lets small convolutions see the whole picture. On one level alone the eight blocks of the way down would see 35, in place of 137.
 #
-# That is where a pixel *can* look. How strongly it does is another matter {cite}`luo2016understanding`: the middle counts most. And two things look further at once: attention asks all pixels, and a group norm takes its mean over all of them.
-# Move the slider through the layers. At the end the skips win: an output pixel depends most on the input pixel in its place.
+# That is where a pixel *can* look. How strongly it does is another matter {cite}`luo2016understanding`. And two things look further at once: attention asks all pixels, and a group norm takes its mean over all of them.
+# So ask the trained miniature: which places of the noisy latent move the predicted clean latent in its middle? Move the slider through the times. With little noise it is the place itself. With more, the answer is gathered from further and further around.
 
 
 # %%
 from minisd.widgets import slider
 
-ends = ("conv_in", "bottom", "conv_out")
-shown = [n for n in names if n in ends or ("block 1" in n and n != "up 0, block 1")]
-alone, whole = seen(bare, 64, shown), seen(tiny, 64, shown)
+noise = torch.randn(z.shape, generator=g)
 
 
-def draw(name):
-    figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.7))
-    for axis, maps, title in zip(
-        axes, (alone, whole), ("convolutions alone", "with norms and attention"), strict=True
-    ):
-        strength = (maps[name] / maps[name].max()).clamp(min=1e-6).log10()
-        image = axis.imshow(strength, vmin=-6, vmax=0)
-        axis.set(title=title, xticks=[0, 32, 63], yticks=[0, 32, 63])
+def draw_asked(t):
+    x = schedule.q_sample(z, t, noise).requires_grad_()
+    guess = predict(x, t, with_text[None])
+    (slope,) = torch.autograd.grad(guess[0, :, 8, 8].sum(), x)
+    strength = slope[0].abs().sum(0)
+    pictures = (sd.decode(torch.cat([x, guess]).detach()).clamp(-1, 1) + 1) / 2
+    figure, axes = plt.subplots(1, 3, figsize=(5.4, 1.9), width_ratios=[1, 1, 1.25])
+    axes[0].imshow(pictures[0].permute(1, 2, 0))
+    axes[1].imshow(pictures[1].permute(1, 2, 0))
+    image = axes[2].imshow((strength / strength.max()).clamp(min=1e-3).log10(), vmin=-3, vmax=0)
+    for axis, title in zip(axes, ("noisy", "predicted", "asked for the middle"), strict=True):
+        axis.set(title=title, xticks=[], yticks=[])
         axis.grid(False)
-    figure.colorbar(image, ax=axes, label="power of ten", shrink=0.85)
+    figure.colorbar(image, ax=axes[2], label="power of ten")
     return figure
 
 
 slider(
-    draw,
-    shown,
-    label="layer",
-    caption="How strongly each pixel of a 64x64 latent moves the middle pixel of a layer, "
-    "as a share of the strongest. Random weights; $-6$ also stands for nothing at all.",
-    alt="What a pixel sees at the layer {}: by convolutions alone, and in all.".format,
-    start=3,
+    draw_asked,
+    [10, 150, 350, 550, 750, 980],
+    label="t",
+    caption="How strongly each place of the noisy latent moves the predicted clean latent in the middle, as a share of the strongest.",
+    alt="At t = {}: the noisy picture, the predicted clean one, and a map of the places that the middle asks.".format,
+    start=2,
 )
+
+# %% tags=["remove-input"]
+set_matplotlib_formats("png", bbox_inches=None)
 
 # %% [markdown]
 # ## Where the parameters are
@@ -658,7 +752,7 @@ plt.show()
 # rows. And a batch is a batch of strangers: each latent reads its own text.
 
 # %%
-order = torch.randperm(77, generator=torch.Generator().manual_seed(3))
+order = torch.randperm(32, generator=torch.Generator().manual_seed(3))
 with torch.no_grad():
     usual = small(noisy, times, text)
     shuffled = small(noisy, times, text[:, order])
@@ -669,116 +763,61 @@ print(f"another text, same output: {torch.allclose(usual, exchanged, atol=1e-2)}
 print(f"alone or in a batch, same output: {torch.allclose(usual[:1], single, atol=1e-4)}")
 
 # %% [markdown]
-# To see what a text does, a network must have learned to read. Train one: `minisd`'s own `UNet`, with three levels and 352,307 parameters, on scenes of 16x16 pixels, an umbrella in one of four colours on grass or on
-# snow ({doc}`../front/picture_world`). The text is two words, and the text encoder is a table with six rows, learned along with the rest. As in {doc}`../diffusion/training`, such a small network predicts $v$.
+# Let the miniature draw two noises under each of eight texts. {numref}`unet-texts` shows the result: the words are obeyed, and the noise decides the rest.
 
-# %%
-import numpy as np
+# %% tags=["remove-input"]
+set_matplotlib_formats("jpeg", bbox_inches=None, pil_kwargs={"quality": 45})
 
-from minisd.scenes import SceneFactors, Thing
-from minisd.scenes import draw as draw_scene
-
-COLOUR_WORDS = ["red", "yellow", "blue", "white"]
-GROUND_WORDS = ["grass field", "snow"]
-rng = np.random.default_rng(0)
-words = torch.from_numpy(np.stack([rng.integers(4, size=1000), 4 + rng.integers(2, size=1000)], 1))
-drawings = []
-for colour, ground in words.tolist():
-    umbrella = Thing("umbrella", COLOUR_WORDS[colour])
-    drawings.append(draw_scene(SceneFactors(GROUND_WORDS[ground - 4], (umbrella,)), rng).image)
-pictures = torch.from_numpy(np.stack(drawings)).permute(0, 3, 1, 2).float()
-pictures = F.avg_pool2d(pictures / 127.5 - 1, 4)
-
-PLAIN, CROSS = "DownBlock2D", "CrossAttnDownBlock2D"
-torch.manual_seed(0)
-reader = UNet(
-    UNetConfig(
-        sample_size=16,
-        in_channels=3,
-        out_channels=3,
-        block_out_channels=(16, 32, 32),
-        down_block_types=(PLAIN, CROSS, PLAIN),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        attention_head_dim=4,
-        cross_attention_dim=16,
-        norm_num_groups=4,
-    )
-)
-table = nn.Embedding(6, 16)  # the text encoder
-print(f"{sum(p.numel() for p in reader.parameters()):,} parameters")
-
-# %%
-cosine = NoiseSchedule.cosine()
-steps, g = 300, torch.Generator().manual_seed(1)
-weights = [*reader.parameters(), *table.parameters()]
-adam = torch.optim.AdamW(weights, fused=True)
-losses = []
-for step in range(steps):
-    i = torch.randint(1000, (8,), generator=g)
-    t = torch.randint(1000, (8,), generator=g).float()
-    eps = torch.randn(8, 3, 16, 16, generator=g)
-    x_t = cosine.q_sample(pictures[i], t, eps)
-    v = cosine.convert(eps, x_t, t, "eps", "v")
-    loss = (reader(x_t, t, table(words[i])) - v).square().mean()
-    adam.param_groups[0]["lr"] = 4e-3 * (1 - step / steps)
-    adam.zero_grad()
-    loss.backward()
-    adam.step()
-    losses.append(loss.item())
-print(f"loss of the last 50 steps below 0.16: {sum(losses[-50:]) / 50 < 0.16}")
-
-# %% [markdown]
-# Now draw two noises under each of the eight texts. {numref}`unet-texts` shows the result: the words are obeyed, and the noise decides the rest.
-
-# %% mystnb={"image": {"alt": "Two rows of eight small pictures of an umbrella. From left to right red, yellow, blue and white on grass, then the same colours on snow. Within a row the shape and the place of the umbrella stay alike."}, "figure": {"caption": "The same noise under eight texts: four colours on grass, four on snow. A row is one noise. Small pictures after a short training; the words are obeyed.", "name": "unet-texts"}}
-from minisd.diffusion import ImageNoise, sample
-
-prompts = torch.tensor([[colour, ground] for ground in (4, 5) for colour in range(4)])
-with torch.no_grad():
-    context = table(prompts.repeat(2, 1))
-    denoise = cosine.as_denoiser(lambda x, t: reader(x, t, context), "v")
-    start = ImageNoise([1, 5]).draw((3, 16, 16)).repeat_interleave(8, 0)
-    drawn = sample(denoise, start, cosine, 25, "ddim")
-titles = [COLOUR_WORDS[c] for c, _ in prompts.tolist()]
-image_grid(drawn, [*titles, *[""] * 8], columns=8)
+# %% mystnb={"image": {"alt": "Two rows of eight small pictures of an umbrella. From left to right red, yellow, blue and white on grass, then the same colours in snow. Within a row the pictures are alike but for what the text says."}, "figure": {"caption": "The same noise under eight texts, drawn by the miniature: an umbrella in four colours on grass, and in four in snow. A row is one noise.", "name": "unet-texts"}}
+colour_words = ["red", "yellow", "blue", "white"]
+umbrellas = [
+    SceneFactors(ground, (Thing("umbrella", colour),))
+    for ground in ("grass field", "snow")
+    for colour in colour_words
+]
+prompts = [caption(x) for x in umbrellas]
+print(prompts[0])
+drawn = sd.text_to_image(prompts * 2, seed=[1] * 8 + [2] * 8, batch_size=8, **shipped)
+image_grid(drawn, [*(colour_words * 2), *[""] * 8], columns=8)
 plt.show()
 
 # %%
-middle = drawn.reshape(2, 2, 4, 3, 16, 16)[..., 6:9, 5:11].mean((0, 1, -2, -1))
-red, _, blue = middle.unbind(1)  # of each of the four colours
-print(f"'red' is redder than 'blue': {bool(red[0] - blue[0] > red[2] - blue[2] + 0.5)}")
-below = drawn.reshape(2, 2, 4, 3, 16, 16)[..., 13:, :].mean((0, 2, -2, -1))
+means = drawn.reshape(2, 2, 4, 3, 64, 64)
+red, _, blue = means[..., 20:40, 20:44].mean((0, 1, -2, -1)).unbind(1)  # of each colour word
+print(f"'red' is redder than 'blue': {bool(red[0] - blue[0] > red[2] - blue[2] + 0.3)}")
+below = means[..., 52:, :].mean((0, 2, -2, -1))
 print(f"'grass' is greener than 'snow': {bool((below[0, 1] > below[0, 2] + 0.2).all())}")
 
 # %% [markdown]
-# *When* does the text matter? Take noised scenes at many times, change one word, and see how much the predicted clean picture moves. {numref}`unet-when` shows it. With little noise the picture itself tells its colour, and the word adds
-# little. The more noise, the more the word counts: it does most in the first steps of sampling. For the colour it turns down again near the end, since there the place of the umbrella is not known either, and its colour is spread
-# over all places where it may stand. And a word acts in its place: the colour word moves the umbrella, the other one the ground.
+# *When* does the text matter? Take noised scenes at many times, change one word, and see how much the predicted clean latent moves. {numref}`unet-when` shows it. With little noise the picture itself tells its colour, and the word adds
+# little. The more noise, the more the word counts: it does most in the first steps of sampling. And a word acts in its place: the colour word moves the umbrella, the other one the ground.
 
 
-# %% mystnb={"image": {"alt": "Left: two curves of how much the clean picture moves over the time t; both rise from 0 at t = 0, the ground's to about 0.4 near t = 900, the colour's to about 0.25 near t = 750, and then fall a little. Right: two maps of 16 by 16 pixels. The colour word changes the middle, in the form of an umbrella; the ground word changes the lower half."}, "figure": {"caption": "Change one word. Left: the noisier the picture, the more the word moves the predicted clean picture, until near the end. Right: where it does, at $t = 950$ (bright: much).", "name": "unet-when"}}
-def moved(t, column, to):
-    """Change in the predicted clean picture [3, 16, 16], mean square."""
-    i = torch.arange(32)
-    changed = words[i].clone()
-    changed[:, column] = to
-    t = torch.full((32,), float(t))
+# %% mystnb={"image": {"alt": "Left: two curves of how much the clean latent moves over the time t; both are near 0 at small t and rise towards large t. Right: two maps of 16 by 16 places. The colour word changes the middle, in the form of an umbrella; the ground word changes what is around it."}, "figure": {"caption": "Change one word. Left: the noisier the latent, the more the word moves the predicted clean one. Right: where it does, at $t = 800$ (bright: much).", "name": "unet-when"}}
+z_u = latents(umbrellas)
+told = sd.encode_text(prompts)
+
+
+def moved(t, changed):
+    """Change in the predicted clean latent [16, 16], mean square."""
+    rows = [i for i in range(8) if prompts[i] != changed[i]]
     g = torch.Generator().manual_seed(2)
-    x_t = cosine.q_sample(pictures[i], t, torch.randn(32, 3, 16, 16, generator=g))
-    with torch.no_grad():
-        values = [reader(x_t, t, table(w)) for w in (words[i], changed)]
-    guesses = [cosine.convert(v, x_t, t, "v", "x0") for v in values]
-    different = (words[i] != changed).any(1)
-    return (guesses[0] - guesses[1])[different].square().mean((0, 1))
+    x_t = schedule.q_sample(z_u, t, torch.randn(z_u.shape, generator=g))[rows]
+    other = sd.encode_text([changed[i] for i in rows])
+    difference = predict(x_t, t, told[rows]) - predict(x_t, t, other)
+    return difference.square().mean((0, 1))
 
 
-grid = [*range(0, 950, 75), 950, 999]
-changes = {"colour to blue": (0, 2), "ground to snow": (1, 5)}
+grid = [*range(0, 1000, 100), 950, 999]
+colours = [x.things[0].colour for x in umbrellas]
+changes = {
+    "colour to blue": [a.replace(b, "blue") for a, b in zip(prompts, colours, strict=True)],
+    "ground to snow": [a.replace("grass", "snowy") for a in prompts],
+}
 figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.4), width_ratios=[1.5, 1, 1])
-for axis, (name, change) in zip(axes[1:], changes.items(), strict=True):
-    axes[0].plot(grid, [moved(t, *change).mean().sqrt() for t in grid], label=name)
-    axis.imshow(moved(950, *change).sqrt())
+for axis, (name, changed) in zip(axes[1:], changes.items(), strict=True):
+    axes[0].plot(grid, [moved(t, changed).mean().sqrt() for t in grid], label=name)
+    axis.imshow(moved(800, changed).sqrt())
     axis.set(title=name, xticks=[], yticks=[])
     axis.grid(False)
 axes[0].set(xlabel="index $t$", ylabel="move of $\\hat x_0$")
@@ -824,6 +863,8 @@ print(f"next picture, the same time:  {linears(fast, 901.0)}")
 # All of this is exact: no approximation, the same numbers up to rounding. The cell checks it over five steps of a sampler, and what the rearranged network is not: something to train.
 
 # %%
+from minisd.diffusion import ImageNoise, sample
+
 start = ImageNoise([0, 1]).draw((4, 16, 16))
 with torch.no_grad():
     both = [
@@ -854,10 +895,10 @@ except RuntimeError as error:
 # Nothing. By {eq}`unet-norm` the norm takes the mean of each group away, and with it the shift. The time acts by *differences* between the channels of a group: it raises some above the others, and SiLU then lets those through.
 
 # %%
-h = torch.randn(2, 64, 8, 8, generator=g)
-norm = block.norm2  # 8 groups of 8 channels
-by_group = torch.randn(8, generator=g).repeat_interleave(8)
-by_channel = torch.randn(64, generator=g)
+h = torch.randn(2, 96, 8, 8, generator=g)
+norm = block.norm2  # 16 groups of 6 channels
+by_group = torch.randn(16, generator=g).repeat_interleave(6)
+by_channel = torch.randn(96, generator=g)
 for name, shift in (("group", by_group), ("channel", by_channel)):
     change = (norm(h + shift[:, None, None]) - norm(h)).abs().max()
     print(f"one number a {name}: seen behind the norm: {bool(change > 1e-3)}")
@@ -883,7 +924,7 @@ with torch.device("meta"):
     nine = UNet(UNetConfig(in_channels=9))
 print(sum(p.numel() for p in nine.parameters()) - total)
 
-wide = UNet(UNetConfig(**vars(TENTH) | {"in_channels": 9})).eval()
+wide = UNet(UNetConfig(**vars(small.config) | {"in_channels": 9})).eval()
 grown = dict(small.state_dict())
 grown["conv_in.weight"] = F.pad(grown["conv_in.weight"], (0, 0, 0, 0, 0, 5))
 wide.load_state_dict(grown)

@@ -17,13 +17,14 @@
 # - compress photographs with a linear autoencoder, and count what is lost;
 # - explain each term of a variational autoencoder's loss, and check it;
 # - build Stable Diffusion's autoencoder from its layers, and name its two traps;
+# - look into a latent: what it holds, what noise does to it, and what lies between two of them;
 # - tell it from a VQ-VAE.
 #
-# **Time** 45 minutes to read; the cells run in about 30 seconds, most of them a training.
+# **Time** 45 minutes to read; the cells run in about 15 seconds.
 #
 # **Before this** {doc}`../diffusion/loss`.
 
-# %% mystnb={"image": {"alt": "The road of the book. You are in Part III, Stable Diffusion, at its first chapter of eight, the VAE."}, "figure": {"caption": "Where you are: the first chapter of Part III.", "name": "vae-road"}} tags=["remove-input"]
+# %% mystnb={"image": {"alt": "The road of the book. You are in Part III, Stable Diffusion, at its first chapter of ten, the VAE."}, "figure": {"caption": "Where you are: the first chapter of Part III.", "name": "vae-road"}} tags=["remove-input"]
 import matplotlib.pyplot as plt
 
 from minisd.plots import road, use_style
@@ -63,6 +64,7 @@ print(3 * 512 * 512, 4 * 64 * 64, 3 * 512 * 512 // (4 * 64 * 64))
 # $$ (vae-pca)
 
 # %%
+import numpy as np
 import torch
 from einops import rearrange
 from skimage.data import astronaut, chelsea, coffee
@@ -73,8 +75,8 @@ torch.set_num_threads(1)  # in small tensors, threads wait for one another
 photos = {f.__name__: prepare(f()) for f in (astronaut, chelsea, coffee)}
 
 
-def patches(x):
-    return rearrange(x, "1 c (h i) (w j) -> (h w) (c i j)", i=8, j=8).double()
+def patches(x, side=8):
+    return rearrange(x, "b c (h i) (w j) -> (b h w) (c i j)", i=side, j=side).double()
 
 
 def join(p, x):
@@ -120,7 +122,7 @@ for n in (1, 4, 16, 64):
 # %% tags=["remove-input"]
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-set_matplotlib_formats("jpeg", bbox_inches=None, pil_kwargs={"quality": 60})
+set_matplotlib_formats("jpeg", bbox_inches=None, pil_kwargs={"quality": 50})
 
 # %%
 from minisd.plots import image_grid
@@ -128,19 +130,24 @@ from minisd.widgets import slider
 
 
 def draw_kept(n):
-    x = join(keep(face, n), photos["astronaut"])[..., 50:178, 150:278]
-    return image_grid(
-        torch.cat([photos["astronaut"][..., 50:178, 150:278], x]), ["photograph", f"{n} a patch"]
-    )
+    kept = join(keep(face, n), photos["astronaut"])
+    figure, axes = plt.subplots(1, 2, figsize=(4, 2.2))
+    for axis, x, title in zip(
+        axes, (photos["astronaut"], kept), ("photograph", f"{n} a patch"), strict=True
+    ):
+        axis.imshow((x[0, :, 50:178, 150:278].permute(1, 2, 0).clamp(-1, 1) + 1) / 2)
+        axis.set_title(title)
+        axis.axis("off")
+    return figure
 
 
 slider(
     draw_kept,
-    [1, 2, 4, 8, 16, 64],
+    [1, 4, 8, 16, 64],
     label="numbers a patch",
     caption="A linear autoencoder of 8x8 patches. Four numbers, 48 times fewer, keep the layout and lose the face.",
     alt="An astronaut's face, and the same from {} numbers for each patch of 8x8 pixels.".format,
-    start=2,
+    start=1,
 )
 
 # %% [markdown]
@@ -260,6 +267,52 @@ with torch.no_grad():
     print(torch.allclose(block(x), by_hand(x), atol=1e-5))
 
 # %% [markdown]
+# ### Put together
+#
+# At full size the class has the keys and shapes of the checkpoint. On PyTorch's `meta` device it has shapes and no memory, so you can look at it here.
+
+# %%
+from minisd.checkpoints.weights import Unfilled
+from minisd.models.vae import AutoencoderKL
+
+with torch.device("meta"), Unfilled():
+    full = AutoencoderKL()
+print(len(full.state_dict()), f"{sum(p.numel() for p in full.parameters()):,}")
+for name in ("encoder", "decoder"):
+    part = getattr(full, name)
+    print(name, f"{sum(p.numel() for p in part.parameters()):,}")
+with torch.no_grad():
+    shape = full.encode(torch.empty(1, 3, 512, 512, device="meta")).mean.shape
+print(tuple(shape))
+
+# %% [markdown]
+# The same class on a small scale is in the book's *miniature*, a whole Stable Diffusion for the picture world ({doc}`../front/picture_world`). It was trained beforehand and ships with the book; {doc}`miniature` tells how. Its pictures have 64x64 pixels and its latents are
+# 4x16x16: two halvings and not three, and 12 times fewer numbers. Take its autoencoder, and 24 scenes of a world that it was not trained in. For comparison, the linear one of patches of 4x4 pixels keeps as many numbers, and is even fitted to these very scenes.
+
+# %%
+from minisd.checkpoints import load_network
+from minisd.scenes import scenes
+
+FOLDER = "../../data_samples/miniature"
+vae = load_network("vae", FOLDER).requires_grad_(False)
+fresh = torch.from_numpy(scenes(range(24)).images).permute(0, 3, 1, 2) / 127.5 - 1
+latent = vae.encode(fresh)
+back = vae.decode(latent.mean)
+print(f"{sum(p.numel() for p in vae.parameters()):,} parameters")
+print(tuple(fresh.shape), tuple(latent.mean.shape))
+
+cut = patches(fresh, 4)
+best = torch.linalg.eigh(torch.cov(cut.T)).eigenvectors[:, -4:]
+linear = (cut - cut.mean(0)) @ best @ best.T + cut.mean(0)
+print(f"linear: {psnr(cut, linear):.0f} dB")
+print(f"the autoencoder is better by more than 5 dB: {psnr(fresh, back) > psnr(cut, linear) + 5}")
+
+# %% mystnb={"image": {"alt": "Two rows of six small scenes, among them a sailing boat, a bird and a bench. The lower row shows the same scenes, a little smoother."}, "figure": {"caption": "Scenes that the miniature's autoencoder has not seen (above), and what it makes of their latents (below). Shapes, colours and outlines are back; the finest texture is smoothed away.", "name": "vae-scenes"}}
+titles = [f"{psnr(a, b):.0f} dB" for a, b in zip(fresh[:6], back[:6], strict=True)]
+image_grid(torch.cat([fresh[:6], back[:6]]), [""] * 6 + titles, columns=6)
+plt.show()
+
+# %% [markdown]
 # ### First trap: where the padding goes
 #
 # A 3x3 convolution of stride 2 halves the size. It needs one more row and column, and the question is where. The U-Net pads every side by one. The autoencoder pads on the right and below alone. Weights trained for one are wrong for the other: each halving then looks one pixel further up and left,
@@ -278,8 +331,23 @@ for padding in (0, 1):
         print(f"padding {padding}: the pixel {'is' if down(dot).sum() > 0 else 'is not'} seen")
 
 # %% [markdown]
-# With `padding=0` the centre of a window stands on odd pixels, and with `padding=1` on even ones. After three halvings the centres of the two differ by $1 + 2 + 4$ pixels.
-#
+# With `padding=0` the centre of a window stands on odd pixels, and with `padding=1` on even ones. After three halvings the centres of the two differ by $1 + 2 + 4$ pixels, and after the miniature's two by 3. The wrong padding is in no weight, so it loads without complaint. {numref}`vae-padding` shows what comes of it.
+
+# %% mystnb={"image": {"alt": "Two rows of six small scenes. In the lower row everything stands a few pixels further to the right and lower, and a discoloured border runs along the left and the upper edge."}, "figure": {"caption": "Through the miniature's autoencoder: as it was trained (above), and with its halvings padded as the U-Net's (below). The pictures move to the right and down, and get a border.", "name": "vae-padding"}}
+import copy
+
+wrong = copy.deepcopy(vae)
+for module in wrong.encoder.modules():
+    if isinstance(module, Downsample):
+        module.corner_only, module.conv.padding = False, (1, 1)
+shifted = vae.decode(wrong.encode(fresh).mean)
+image_grid(torch.cat([back[:6], shifted[:6]]), columns=6)
+plt.show()
+
+# %%
+print(f"costs more than 10 dB: {psnr(fresh, back) > psnr(fresh, shifted) + 10}")
+
+# %% [markdown]
 # ### Second trap: the epsilon
 #
 # Every group norm of the autoencoder adds $10^{-6}$ to the variance, and those of the U-Net's residual blocks $10^{-5}$. Where the input is flat, it shows.
@@ -290,49 +358,34 @@ ratio = F.group_norm(flat, 8, eps=1e-5).std() / F.group_norm(flat, 8, eps=1e-6).
 print(f"the same input comes out {ratio:.1f} times as large")
 
 # %% [markdown]
-# ### Put together
-#
-# At full size the class has the keys and shapes of the checkpoint. On PyTorch's `meta` device it has shapes and no memory, so you can look at it here.
-
-# %%
-from minisd.checkpoints.weights import Unfilled
-from minisd.models.vae import AutoencoderKL, VAEConfig
-
-with torch.device("meta"), Unfilled():
-    full = AutoencoderKL()
-print(len(full.state_dict()), f"{sum(p.numel() for p in full.parameters()):,}")
-for name in ("encoder", "decoder"):
-    part = getattr(full, name)
-    print(name, f"{sum(p.numel() for p in part.parameters()):,}")
-with torch.no_grad():
-    shape = full.encode(torch.empty(1, 3, 512, 512, device="meta")).mean.shape
-print(tuple(shape))
-
-# %% [markdown]
 # ### Parity with diffusers
 #
-# The same random weights go into diffusers' autoencoder. Real photographs go through both. This cell is the one that needs the peer library.
+# diffusers reads the same folder. Real photographs go through both. This cell is the one that needs the peer library.
 
 # %%
 import diffusers
 
 diffusers.utils.logging.set_verbosity_error()
-small = {"block_out_channels": (16, 16, 32, 32), "layers_per_block": 1, "norm_num_groups": 8}
-peer = diffusers.AutoencoderKL(
-    down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4, **small
-).eval()  # fmt: skip
-vae = AutoencoderKL(VAEConfig(**small)).eval().requires_grad_(False)
-vae.load_state_dict(peer.state_dict())
+peer = diffusers.AutoencoderKL.from_pretrained(FOLDER, subfolder="vae").eval()
 photo = torch.cat([photos[n][..., :256, :256] for n in photos])
+ours = vae.encode(photo)
+whole = vae.decode(ours.mean)
 with torch.no_grad():
-    theirs, ours = peer.encode(photo).latent_dist, vae.encode(photo)
-    pictures, own = peer.decode(theirs.mean).sample, vae.decode(theirs.mean)
+    theirs = peer.encode(photo).latent_dist
+    pictures = peer.decode(ours.mean).sample
 for name, a, b in (
     ("mean", ours.mean, theirs.mean),
     ("deviation", ours.std, theirs.std),
-    ("decoded", own, pictures),
+    ("decoded", whole, pictures),
 ):
     print(name, tuple(a.shape), bool((a - b).abs().max() < 1e-5 * b.abs().max()))
+
+# %% [markdown]
+# {numref}`vae-photographs` shows what came out. The miniature's autoencoder knows drawn scenes and nothing else, and in a photograph its colours and textures are off, most of all in the cat's fur. An autoencoder keeps what its training pictures were made of. Stable Diffusion's was trained on photographs.
+
+# %% mystnb={"image": {"alt": "Three photographs, an astronaut, a cat's face and a cup of coffee, and below them the same three: all shapes are there, and colours and textures are off, with dark strokes in the cat's fur."}, "figure": {"caption": "Photographs of 256x256 pixels (above) through the miniature's autoencoder (below). It has never seen one: shapes come back, colours and fine textures do less well.", "name": "vae-photographs"}}
+image_grid(torch.cat([photo, whole]), columns=3)
+plt.show()
 
 # %% [markdown]
 # ### Small memory: tiles
@@ -343,56 +396,87 @@ for name, a, b in (
 from minisd.models.tiling import tiled_decode
 
 z = ours.mean
-whole, tiled = vae.decode(z), tiled_decode(vae, z, tile=20, overlap=6)
+tiled = tiled_decode(vae, z, tile=40, overlap=12)
 off = (whole - tiled).square().mean().sqrt() / whole.std()
 print(
     tuple(tiled.shape), f"differs: {bool(off > 1e-3)}, by less than one deviation: {bool(off < 1)}"
 )
-one = tiled_decode(vae, z, tile=32)
+one = tiled_decode(vae, z, tile=64)
 print(f"one tile for all is the whole: {torch.allclose(one, whole, atol=1e-5)}")
 
 # %% [markdown]
-# ## Trained for some seconds
+# ## What is in a latent
 #
-# What does the class learn? Give it 200 small scenes and some seconds. The loss is the bound with a small weight on the divergence, as in Stable Diffusion, and without the perceptual and adversarial terms. What comes out is blurred: it had a moment where the real one had weeks. The miniature of this book gets hours.
+# Back to the scenes. {numref}`vae-channels` shows the four channels as grey pictures.
 
-# %%
-import numpy as np
-
-from minisd.scenes import scenes
-
-x = torch.from_numpy(np.asarray(scenes(range(216), size=32).images))
-x = x.permute(0, 3, 1, 2).float() / 127.5 - 1
-train, fresh = x[:200], x[200:]
-torch.manual_seed(0)
-tiny = AutoencoderKL(
-    VAEConfig(block_out_channels=(24, 48), layers_per_block=1, norm_num_groups=8, latent_channels=4)
-)
-optimiser = torch.optim.Adam(tiny.parameters(), lr=3e-3)
-g = torch.Generator().manual_seed(1)
-for _ in range(70):
-    batch = train[torch.randint(len(train), (16,), generator=g)]
-    latent = tiny.encode(batch)
-    drawn = latent.sample(torch.randn(latent.mean.shape, generator=g))
-    loss = (tiny.decode(drawn) - batch).square().mean() + 1e-6 * latent.kl().mean()
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-tiny.eval().requires_grad_(False)
-latent = tiny.encode(fresh)
-back = tiny.decode(latent.mean)
-print(tuple(fresh.shape), tuple(latent.mean.shape), f"above 17 dB: {psnr(fresh, back) > 17}")
-print(f"the deviation lies below the spread: {bool(latent.std.mean() < latent.mean.std())}")
-
-# %% mystnb={"image": {"alt": "Two rows of six small scenes. The lower row shows the same scenes, blurred and with weak colours."}, "figure": {"caption": "Scenes that the small autoencoder has not seen (above), and what it makes of their latents (below): outlines, and little colour yet.", "name": "vae-scenes"}}
-image_grid(torch.cat([fresh[:6], back[:6]]), columns=6)
+# %% mystnb={"image": {"alt": "Two rows of five pictures: a scene, and its four latent channels as coarse grey pictures of 16 by 16 squares, in which the outlines of the scene can be recognised."}, "figure": {"caption": "A latent is still a picture: four channels in which the scene's layout can be seen. That is why a U-Net of convolutions can work on it.", "name": "vae-channels"}}
+two = fresh[1:3]
+channels = latent.mean[1:3, :, None]  # [2, 4, 1, 16, 16]
+channels = (channels / channels.abs().amax((-1, -2), keepdim=True)).expand(-1, -1, 3, -1, -1)
+channels = channels.repeat_interleave(4, -1).repeat_interleave(4, -2)
+rows = torch.cat([two[:, None], channels], dim=1).flatten(0, 1)
+image_grid(rows, ["scene", *(f"channel {i}" for i in range(4)), *[""] * 5], columns=5)
 plt.show()
 
-# %% mystnb={"image": {"alt": "Five pictures: a scene, and its four latent channels as grey pictures of half the size, in which its outline can be recognised."}, "figure": {"caption": "A latent is still a picture: four channels in which the scene's layout can be seen. That is why a U-Net of convolutions can work on it.", "name": "vae-channels"}}
-channels = latent.mean[:1].transpose(0, 1)  # [4, 1, 16, 16]
-channels = channels / channels.abs().amax((2, 3), keepdim=True)
-channels = F.interpolate(channels, scale_factor=2.0).expand(-1, 3, -1, -1)
-image_grid(torch.cat([fresh[:1], channels]), ["scene", *(f"channel {i}" for i in range(4))])
+# %% [markdown]
+# How large are they? The miniature's divergence weighs more than Stable Diffusion's, and its latents have a deviation of about 1 by themselves: its scaling factor has next to nothing to do. $\sigma$ is small against that. It is not the same everywhere:
+# {numref}`vae-bits` shows what the divergence {eq}`vae-kl` charges for each place, in bits.
+
+# %%
+z = latent.mean * vae.config.scaling_factor
+print(f"deviation within 0.85 and 1.15: {bool(0.85 < z.std() < 1.15)}")
+print(f"of each channel within 0.5 and 1.5: {all(0.5 < s < 1.5 for s in z.std((0, 2, 3)))}")
+print(f"sigma, typically, below 0.1: {bool(latent.std.median() < 0.1)}")
+
+# %% mystnb={"image": {"alt": "Six scenes, and below each a coarse map. The maps are bright where things stand and at borders of the background, and dark in the sky and on plain ground."}, "figure": {"caption": "Where the bits go: what each place of the latent costs (bright: much). The encoder is exact where things and edges are, and vague where the picture is plain.", "name": "vae-bits"}}
+bits = ((latent.mean**2 + latent.std**2 - 1) / 2 - latent.std.log()).sum(1) / np.log(2)
+figure, axes = plt.subplots(2, 6, figsize=(6.4, 2.3))
+for picture, cost, column in zip(fresh[:6], bits[:6], axes.T, strict=True):
+    column[0].imshow((picture.permute(1, 2, 0) + 1) / 2)
+    shown = column[1].imshow(cost, vmin=float(bits.min()), vmax=float(bits.quantile(0.99)))
+    column[0].axis("off"), column[1].axis("off")
+figure.colorbar(shown, ax=axes[1], label="bits", pad=0.01)
+plt.show()
+
+# %% [markdown]
+# ### Noise on latents
+#
+# Diffusion will add noise to latents. What does that do to the picture? Move the slider: on the left the noise is in the pixels; on the right the same share of it is in the latent, which is then decoded. A little costs a latent nothing, since the decoder was trained with noise of size $\sigma$.
+# More of it is not grain but wrong strokes and colours: the decoder paints what the latent says.
+
+
+# %%
+def draw_noise(share):
+    g = torch.Generator().manual_seed(0)
+    pixels = fresh[1:5] + share * fresh.std() * torch.randn(4, 3, 64, 64, generator=g)
+    noisy = z[1:5] + share * z.std() * torch.randn(4, 4, 16, 16, generator=g)
+    decoded = vae.decode(noisy / vae.config.scaling_factor)
+    in_pixels, in_latents = (psnr(fresh[1:5], x.clamp(-1, 1)) for x in (pixels, decoded))
+    titles = ["in pixels", f"{in_pixels:.0f} dB", "", "", "in latents", f"{in_latents:.0f} dB"]
+    return image_grid(torch.cat([pixels, decoded]), [*titles, "", ""])
+
+
+slider(
+    draw_noise,
+    [0, 0.1, 0.2, 0.4, 0.8, 1.6],
+    label="noise, in deviations",
+    caption="Noise in the pixels (left four) and in the latents (right four), as a share of their own deviation.",
+    alt="Four scenes with noise of {} deviations in their pixels, and four with it in their latents.".format,
+    start=3,
+)
+
+# %% [markdown]
+# ### What lies between
+#
+# Most points of the space are latents of no scene. Walk in a straight line from one latent to another, or draw one from $\mathcal N(0, I)$, and decode.
+
+# %% mystnb={"image": {"alt": "Three rows of five pictures. The first goes from a lake with a boat to a beach with a bird by fading one into the other. The second does the same with somewhat other colours. The third shows coloured strokes, and nothing that one could name."}, "figure": {"caption": "Between two pictures (first row) and between their latents (second row) lies a double exposure. Random latents (third row) decode to strokes without a scene. The autoencoder knows strokes; what makes a scene of them is left to the diffusion.", "name": "vae-between"}}
+m = torch.linspace(0, 1, 5)[:, None, None, None]
+straight = torch.lerp(fresh[1:2], fresh[2:3], m)
+between = vae.decode(torch.lerp(latent.mean[1:2], latent.mean[2:3], m))
+g = torch.Generator().manual_seed(0)
+chance = vae.decode(latent.mean.std() * torch.randn(5, 4, 16, 16, generator=g))
+image_grid(torch.cat([straight, between, chance]), columns=5)
 plt.show()
 
 # %% [markdown]
@@ -476,13 +560,10 @@ plt.show()
 
 # %%
 def errors(side, n):
-    cut = [
-        rearrange(
-            photos[k][..., : photos[k].shape[2] // 16 * 16, : photos[k].shape[3] // 16 * 16],
-            "1 c (h i) (w j) -> (h w) (c i j)", i=side, j=side,
-        ).double()
-        for k in ("chelsea", "coffee")
-    ]  # fmt: skip
+    cut = []
+    for x in (photos["chelsea"], photos["coffee"]):
+        height, width = (length // 16 * 16 for length in x.shape[2:])
+        cut.append(patches(x[..., :height, :width], side))
     x = torch.cat(cut)
     left = torch.linalg.eigvalsh(torch.cov(x.T, correction=0)).flip(0)[n:].sum()
     return left / x.shape[1]
@@ -514,22 +595,24 @@ print(f"{one:.1f} nats, {one / np.log(2):.1f} bits, {np.exp(one):.0f} places")
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Noise on latents, noise on pictures
+# ```{exercise} How exact must a latent be?
 # :label: vae-noise
 #
-# Add noise of a tenth of their deviation to the small autoencoder's latents, and decode. By how many decibels does the picture get worse? What does that say about $\sigma$?
+# Draw the latents of the fresh scenes by {eq}`vae-draw`, as in training, and decode. By how many decibels is the picture worse than from their means? And with ten times $\sigma$?
 # ```
 #
 # ```{solution-start} vae-noise
 # :class: dropdown
 # ```
 #
-# It loses little. The decoder was trained on latents with noise of size $\sigma$, which is smaller, and it is smooth enough to bear more.
+# With $\sigma$ by next to nothing: the encoder says $\sigma$ so that the decoder does not mind. With ten times as much by several decibels.
 
 # %%
-z = latent.mean
-noisy = tiny.decode(z + 0.1 * z.std() * torch.randn(z.shape, generator=g))
-print(f"loses less than 3 dB: {psnr(fresh, back) - psnr(fresh, noisy) < 3}")
+eps = torch.randn(latent.mean.shape, generator=g)
+for times in (1, 10):
+    drawn = vae.decode(latent.mean + times * latent.std * eps)
+    loss = psnr(fresh, back) - psnr(fresh, drawn)
+    print(f"{times:2} sigma: loses less than 1 dB: {loss < 1}, more than 3 dB: {loss > 3}")
 
 # %% [markdown]
 # ```{solution-end}

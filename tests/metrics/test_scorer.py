@@ -82,3 +82,15 @@ def test_it_reads_in_words_and_comes_back_from_disk(tmp_path):
         assert (one["relation"] == "none") == ("other_category" not in one)
     torch.testing.assert_close(ours.features(images), back.features(images))
     torch.testing.assert_close(ours(images)["place"][1:2], ours(images[1:2])["place"])
+
+
+@pytest.mark.parametrize("relation", LABELS["relation"])
+def test_it_tells_of_the_other_thing_only_if_there_seem_to_be_two(relation):
+    network = Classifier(ClassifierConfig(LABELS, block_out_channels=(8, 8, 8), hidden_size=8))
+    names = [(question, word) for question, words in LABELS.items() for word in words]
+    with torch.no_grad():
+        network.head.bias[names.index(("relation", relation))] = 100
+    (one,) = Scorer(network).read(torch.zeros(1, 3, 64, 64))
+    others = {name for name in LABELS if name.startswith("other_")}
+    assert one["relation"] == relation
+    assert one.keys() == (LABELS.keys() - others if relation == "none" else LABELS.keys())

@@ -114,7 +114,7 @@ def theirs(pipe):
 
 def diffusers_pipeline(folder):
     return diffusers.StableDiffusionPipeline.from_pretrained(
-        folder, safety_checker=None, torch_dtype=torch.float32
+        folder, safety_checker=None, dtype=torch.float32
     )
 
 

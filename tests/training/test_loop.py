@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from minisd.training.loop import RunSettings, Task, learning_rate, train, update_average
+from minisd.training.loop import (
+    RunSettings,
+    Task,
+    learning_rate,
+    row_seed,
+    train,
+    update_average,
+)
 
 SETTINGS = {
     "steps": 12,
@@ -220,8 +227,18 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
         run(tmp_path, accumulate=3)
 
 
-@given(st.integers(0, 50), st.integers(1, 200), st.integers(0, 199))
-def test_the_learning_rate_rises_and_falls(warmup, steps, step):
+def test_the_learning_rate_falls_as_pytorchs_cosine():
+    settings = RunSettings(steps=60, batch_size=1, learning_rate=2.0, warmup=10)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    peer = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50)
+    for step in range(10, 60):
+        assert learning_rate(step, settings) == pytest.approx(peer.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        peer.step()
+
+
+@given(st.integers(0, 50), st.integers(1, 200))
+def test_the_learning_rate_rises_and_falls(warmup, steps):
     settings = RunSettings(steps=steps, batch_size=1, learning_rate=2.0, warmup=warmup)
     rates = [learning_rate(i, settings) for i in range(steps)]
     assert 0 <= min(rates) <= max(rates) <= 2
@@ -229,6 +246,14 @@ def test_the_learning_rate_rises_and_falls(warmup, steps, step):
     assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
     if warmup < steps:
         assert rates[warmup] == 2
+
+
+def test_each_row_of_each_step_of_each_run_has_a_seed_of_its_own():
+    seeds = {
+        row_seed(seed, step, row) for seed in range(5) for step in range(9) for row in range(7)
+    }
+    assert len(seeds) == 5 * 9 * 7
+    assert all(0 <= seed < 2**64 for seed in seeds)
 
 
 def test_the_average_is_that_of_its_definition():

@@ -57,7 +57,7 @@ def test_latents_have_a_variance_of_one(tiny):
 def test_diffusers_samples_the_same_picture(tiny):
     ours = StableDiffusion.from_pretrained(tiny)
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(
-        tiny, safety_checker=None, torch_dtype=torch.float32
+        tiny, safety_checker=None, dtype=torch.float32
     )
     theirs.set_progress_bar_config(disable=True)
     prompt, seed = "a small blue cat in the snow", 4

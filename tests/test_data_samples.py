@@ -1,0 +1,120 @@
+"""What ships is whole, small, read by diffusers too, and does what its card says."""
+
+import csv
+import json
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from minisd.checkpoints import load_clip
+from minisd.metrics import Scorer, score
+from minisd.models.contrastive import preprocess
+from minisd.pipeline import StableDiffusion
+from minisd.scenes import caption, held_out, one_factor_changes, scene_factors, scenes
+from minisd.training.lora import load_lora
+from tools.ship_miniature import card
+
+diffusers.utils.logging.set_verbosity_error()
+diffusers.utils.logging.disable_progress_bar()
+
+SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
+MINIATURE = SAMPLES / "miniature"
+SETTINGS = {"steps": 25, "guidance_scale": 4, "progress": False, "output": "tensor"}
+
+
+@pytest.fixture(scope="module")
+def sd():
+    return StableDiffusion.from_pretrained(MINIATURE)
+
+
+@pytest.fixture(scope="module")
+def scorer():
+    return Scorer.from_pretrained(MINIATURE / "scorer")
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    drawn = scenes(range(100), seed=2)
+    return torch.from_numpy(drawn.images).permute(0, 3, 1, 2) / 127.5 - 1, list(drawn.factors)
+
+
+def test_it_is_small():
+    files = [path for path in SAMPLES.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 20e6
+    assert not [path.name for path in files if path.suffix in (".bin", ".ckpt", ".pt", ".pkl")]
+
+
+def test_every_log_goes_to_the_end_of_its_run():
+    for path in (MINIATURE / "logs").glob("*.csv"):
+        with path.open() as file:
+            assert float(list(csv.DictReader(file))[-1]["learning_rate"]) < 1e-6, path.name
+
+
+def test_the_card_tells_the_scores_that_were_measured():
+    scores = json.loads((MINIATURE / "scores.json").read_text())
+    assert (MINIATURE / "README.md").read_text() == card(scores)
+
+
+def test_diffusers_loads_it_and_draws_the_same(sd):
+    peer = diffusers.StableDiffusionPipeline.from_pretrained(
+        MINIATURE, safety_checker=None, dtype=torch.float32
+    )
+    peer.set_progress_bar_config(disable=True)
+    asked = ["a dog with sunglasses in a grass field", "two boats"]
+    theirs = peer(
+        asked, num_inference_steps=10, guidance_scale=4, output_type="latent",
+        generator=[torch.Generator().manual_seed(s) for s in (3, 4)],
+    ).images  # fmt: skip
+    ours = sd.text_to_image(
+        asked, steps=10, guidance_scale=4, seed=3, output="latent", progress=False
+    )
+    assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    pictures = peer.vae.decode(ours / peer.vae.config.scaling_factor).sample
+    assert torch.allclose(sd.decode(ours), pictures, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_autoencoder_brings_scenes_back(sd, fresh):
+    x = fresh[0]
+    error = (sd.decode(sd.encode_image(x)).clamp(-1, 1) - x).square().flatten(1).mean(dim=1) / 4
+    assert -10 * error.log10().mean() > 31
+
+
+@torch.no_grad()
+def test_clip_tells_a_scene_from_its_neighbours(sd, fresh):
+    clip = load_clip(MINIATURE / "clip")
+    right = 0
+    images = normalize(clip.encode_image(preprocess(fresh[0][:40], 64)), dim=1)
+    for image, factors in zip(images, fresh[1], strict=False):
+        ids = sd.tokenizer([caption(f) for f in (factors, *one_factor_changes(factors))])
+        right += int((normalize(clip.encode_text(ids), dim=1) @ image).argmax()) == 0
+    assert right >= 0.8 * 40
+
+
+def test_the_scorer_reads_scenes(scorer, fresh):
+    x, factors = fresh
+    assert score(scorer.read(x), factors)["all"] > 0.9
+
+
+def test_it_draws_what_it_never_saw_together(sd, scorer):
+    world = (scene_factors(i, seed=2, two=0.0) for i in range(1000))
+    wanted = [factors for factors in world if held_out(factors)][:32]
+    x = sd.text_to_image([caption(factors) for factors in wanted], batch_size=32, **SETTINGS)
+    read = score(scorer.read(x), wanted)
+    assert read["all"] > 0.7
+    assert read["object"] > 0.8
+
+
+@pytest.mark.parametrize("name", ["giraffe", "giraffe-alone"])
+def test_what_was_taught_shows_a_giraffe(scorer, name):
+    sd = StableDiffusion.from_pretrained(MINIATURE)
+    wanted = list(scenes(range(16), seed=2, two=0.0, categories=("giraffe",)).factors)
+    prompts = [caption(factors) for factors in wanted]
+    before = score(scorer.read(sd.text_to_image(prompts, batch_size=16, **SETTINGS)), wanted)
+    load_lora(sd.unet, MINIATURE / "lora" / f"{name}.safetensors")
+    after = score(scorer.read(sd.text_to_image(prompts, batch_size=16, **SETTINGS)), wanted)
+    assert before["object"] < 0.3
+    assert after["object"] > 0.75
