@@ -42,7 +42,7 @@ set_matplotlib_formats("jpeg", bbox_inches=None, pil_kwargs={"quality": 80})
 #
 # The picture world has a sixteenth kind of thing, a giraffe. No training picture of the U-Net showed one. The text encoder has met the word, since CLIP was trained with giraffes, as Stable Diffusion's has met far more words than its U-Net can draw well. Ask for one.
 
-# %% mystnb={"image": {"alt": "Two rows of eight small pictures. Above, drawn by the miniature for prompts with a giraffe: other animals and things in the right colour and on the right background, or nothing at all. Below, giraffes from the picture world."}, "figure": {"caption": "Eight prompts with a giraffe. Above, what the miniature draws: colour, place and background are right, the animal is not. Below, real scenes.", "name": "finetuning-before"}}
+# %% mystnb={"image": {"alt": "Two rows of eight small pictures. Above, drawn by the miniature for prompts with a giraffe: other animals and things in the right colour and on the right background, or nothing at all. Below, giraffes from the picture world."}, "figure": {"caption": "Eight prompts with a giraffe. Above, what the miniature draws: the background is right, the animal is another one or missing. Below, real scenes.", "name": "finetuning-before"}}
 import torch
 
 from minisd.metrics import Scorer, score
