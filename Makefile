@@ -24,7 +24,7 @@ TESTABLE := $(VENV)/.testable
 
 .DEFAULT_GOAL := book
 .DELETE_ON_ERROR:
-.PHONY: help book test pages notebooks pictures serve bench lint clean
+.PHONY: help book test pages notebooks subjects pictures serve bench lint clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -53,7 +53,7 @@ book: $(INSTALLED) ## build the book (the default), with warnings as failures
 	@echo "The book is at file://$(CURDIR)/$(HTML)/index.html"
 
 # Two at once with a thread each are through sooner than one at a time with two: the tensors are small.
-test: $(TESTABLE) ## prove the package and every chapter
+test: $(TESTABLE) subjects ## prove the package and every chapter
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval book
 
@@ -61,8 +61,12 @@ pages: $(TESTABLE) ## look at the built book in a browser, with the network off
 	@test -f $(HTML)/index.html || { echo "There is no book yet: make book"; exit 1; }
 	$(BIN)/python -m pytest -m pages tests/pages
 
-notebooks: $(TESTABLE) ## run again the chapters whose code changed
+notebooks: $(TESTABLE) subjects ## run again the chapters whose code changed
 	$(BIN)/python tools/notebooks.py $(CHAPTERS)
+
+# What is there is kept, so that this takes a second from then on.
+subjects: $(INSTALLED) ## simulate the book's four subjects, in data/nsd
+	$(BIN)/minisd nsd simulate data/nsd
 
 pictures: $(INSTALLED) ## draw the pictures of the welcome page again
 	$(BIN)/python tools/welcome_pictures.py

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from minisd.nsd.plan import Region
     from minisd.nsd.simulate import SimulationSettings
 
 app = typer.Typer(no_args_is_help=True)
 
 RootFolder = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder in NSD's layout.")]
 
-SIZES = ("book", "tiny")
-
 
 @app.callback()
 def nsd() -> None:
-    """Look through, fetch or simulate the Natural Scenes Dataset."""
+    """Look through, fetch, simulate or prepare the Natural Scenes Dataset."""
 
 
 @app.command()
@@ -82,33 +81,86 @@ def simulate(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="New folder, or one to go on with.")],
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
     size: Annotated[
-        str, typer.Option(help="book: some minutes; tiny: two seconds, to try things out.")
+        str,
+        typer.Option(
+            help="book: two minutes; sample: the one that ships; tiny: two seconds, to try things out."
+        ),
     ] = "book",
     subjects: Annotated[
         str | None, typer.Option(help="Which ones, such as 1,2; all of that size if not told.")
     ] = None,
+    bold: Annotated[
+        int, typer.Option(help="Of how many sessions, the first ones, to write BOLD runs too.")
+    ] = 0,
 ) -> None:
     """Write simulated subjects in NSD's layout, or go on where that was stopped."""
     from minisd.nsd.simulate import simulate as write
 
-    typer.echo(str(write(root, _settings(size, seed, _numbers(subjects, "subjects"))).path))
+    settings = _settings(size, seed, bold, _numbers(subjects, "subjects"))
+    typer.echo(str(write(root, settings).path))
 
 
-def _settings(size: str, seed: int, numbers: list[int] | None) -> SimulationSettings:
+@app.command()
+def prepare(
+    root: RootFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder, or one to go on with.")],
+    subject: Annotated[int, typer.Option(help="From 1.")],
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Such as streams:early,ventral or lh.floc-faces; may be told repeatedly."
+        ),
+    ] = None,
+    sessions: Annotated[
+        str | None, typer.Option(help="Such as 1-37 or 1,2,5; all if not told.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Trials of a picture to average, at most.")] = 3,
+    min_ncsnr: Annotated[
+        float | None, typer.Option(help="Leave out voxels with less in the training trials.")
+    ] = None,
+    align: Annotated[
+        int, typer.Option(help="Shared pictures to set apart for aligning subjects.")
+    ] = 0,
+    version: Annotated[str, typer.Option(help="Of betas.")] = "betas_fithrf_GLMdenoise_RR",
+    space: Annotated[str, typer.Option(help="func1pt8mm, func1mm or fsaverage.")] = "func1pt8mm",
+) -> None:
+    """Z-score, average and split a subject's responses, or go on where that was stopped."""
+    from minisd.nsd import Subject
+    from minisd.nsd.prepare import PrepareSettings
+    from minisd.nsd.prepare import prepare as write
+    from minisd.nsd.prepared import MANIFEST
+
+    regions = [_region(text) for text in region or ["nsdgeneral"]]
+    settings = PrepareSettings(regions, _numbers(sessions), repeats, min_ncsnr, align)
+    finished = (out / MANIFEST).is_file()
+    prepared = write(Subject(root, subject, version, space), out, settings)
+    typer.echo(f"{out} {'was finished already' if finished else 'is finished'}\n{prepared}")
+
+
+def _region(text: str) -> Region:
+    """Read a kind of regions, with the hemisphere before it as NSD names its files, and labels behind it."""
+    from minisd.nsd.layout import HEMISPHERES
+    from minisd.nsd.plan import Region
+
+    name, colon, labels = text.partition(":")
+    side, dot, rest = name.partition(".")
+    side, name = (side, rest) if dot and side in HEMISPHERES else (None, name)
+    words = [label.strip() for label in labels.split(",")]
+    if not name or (colon and not all(words)):
+        raise ValueError(
+            f"region is {text!r}; it must be like nsdgeneral, streams:early,ventral or lh.floc-faces:FFA-1"
+        )
+    return Region(name, words if colon else None, side)
+
+
+def _settings(size: str, seed: int, bold: int, numbers: list[int] | None) -> SimulationSettings:
     from dataclasses import replace
 
-    from minisd.nsd.simulate import SimulationSettings, SubjectSettings
+    from minisd.nsd.simulate import SIZES
 
     if size not in SIZES:
         raise ValueError(f"size is {size!r}; it must be one of {', '.join(SIZES)}")
-    settings = SimulationSettings(seed=seed)
-    if size == "tiny":
-        people = (
-            SubjectSettings(1, (20, 24, 18), 2, "hdf5"),
-            SubjectSettings(2, (21, 22, 18), 1, "nii.gz", 0.8),
-        )
-        trials = (12, 11, 11, 11)
-        settings = replace(settings, subjects=people, own=20, shared=10, sessions=2, trials=trials)
+    settings = replace(SIZES[size], seed=seed, bold=bold)
     if numbers is None:
         return settings
     there = {subject.number: subject for subject in settings.subjects}

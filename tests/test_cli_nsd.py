@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from minisd import cli_nsd
 from minisd.cli import app
 from minisd.nsd import download
+from minisd.nsd.prepare import Region
 from tests.nsd.s3_server import serving
 from tests.nsd.simulate.tiny import tiny
 
@@ -116,16 +117,66 @@ def test_simulate_and_check_what_was_written(tmp_path):
     assert "holds a simulation of other settings" in result.stderr
 
 
+def test_prepare_and_prepare_again(tmp_path):
+    root, out = tmp_path / "root", tmp_path / "out"
+    assert run("simulate", root, "--size", "tiny", "--subjects", 1).exit_code == 0
+    regions = ("--region", "streams:early,ventral", "--region", "lh.floc-places")
+    asked = ("prepare", root, out, "--subject", 1, *regions, "--sessions", "1-2", "--align", 4)
+    result = run(*asked)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{out} is finished\nsubject 1, betas_fithrf_GLMdenoise_RR")
+    assert "preparing" in result.stderr
+    again = run(*asked)
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert again.stdout == result.stdout.replace("is finished", "was finished already")
+    result = run(*asked, "--repeats", 1)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("minisd: ")
+    assert "repeats was 3, and is 1 now" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["check", "prepare", "download"])
+def test_a_root_that_is_a_file(tmp_path, command):
+    root = tmp_path / "file"
+    root.touch()
+    more = {"check": (), "prepare": (tmp_path / "out",), "download": ()}[command]
+    subject = () if command == "check" else ("--subject", 1)
+    result = run(command, root, *more, *subject)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"minisd: root {root} is a file; "
+        "it must be the folder in which nsddata, nsddata_betas, nsddata_stimuli lie\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_regions():
+    found = [
+        cli_nsd._region(text)
+        for text in ("nsdgeneral", "streams:early, ventral", "lh.floc-faces", "rh.a.b:c")
+    ]
+    assert found == [
+        Region("nsdgeneral"),
+        Region("streams", ("early", "ventral")),
+        Region("floc-faces", None, "lh"),
+        Region("a.b", ("c",), "rh"),
+    ]
+    for text in ("", "lh.", "streams:", "streams:early,,ventral"):
+        with pytest.raises(ValueError, match=r"region is .*; it must be like nsdgeneral"):
+            cli_nsd._region(text)
+
+
 def test_sizes_and_subjects():
-    assert cli_nsd._settings("tiny", 0, None) == tiny()
-    book = cli_nsd._settings("book", 5, [1, 3])
+    assert cli_nsd._settings("tiny", 0, 0, None) == tiny()
+    book = cli_nsd._settings("book", 5, 0, [1, 3])
     assert (book.seed, book.own, [s.number for s in book.subjects]) == (5, 1850, [1, 3])
-    with pytest.raises(ValueError, match="size is 'large'; it must be one of book, tiny"):
-        cli_nsd._settings("large", 0, None)
+    with pytest.raises(ValueError, match="size is 'large'; it must be one of book, sample, tiny"):
+        cli_nsd._settings("large", 0, 0, None)
     with pytest.raises(
         ValueError, match=r"subjects are \[5\]; of size book there are \[1, 2, 3, 4\]"
     ):
-        cli_nsd._settings("book", 0, [5])
+        cli_nsd._settings("book", 0, 0, [5])
 
 
 def test_numbers():

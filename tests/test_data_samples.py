@@ -42,8 +42,12 @@ def fresh():
 
 
 def test_it_is_small():
-    files = [path for path in SAMPLES.rglob("*") if path.is_file()]
+    files = [path for path in MINIATURE.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 20e6
+
+
+def test_nothing_that_ships_is_a_pickle():
+    files = SAMPLES.rglob("*")
     assert not [path.name for path in files if path.suffix in (".bin", ".ckpt", ".pt", ".pkl")]
 
 

@@ -38,6 +38,7 @@ def read_betas(
     mask: NDArray[np.bool_],
     version: str = VERSIONS[-1],
     space: str = VOLUMES[0],
+    allow_nan: bool = False,
 ) -> NDArray[np.float32]:
     """Read a session's betas in the voxels of a mask.
 
@@ -52,6 +53,8 @@ def read_betas(
     space : {"func1pt8mm", "func1mm", "fsaverage"}
         Of a volume, the HDF5 file is read if it is there, since only what the mask asks for is read of it; otherwise
         the NIfTI file, all through.
+    allow_nan : bool
+        Give vertices that have no number as they are. Volumes always have one.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def read_betas(
     ------
     ValueError
         If there is no such session; if the file is damaged, is no int16, has its axes in another order, or does not fit
-        the mask. On the average brain, also if a vertex of the mask has no number (NaN).
+        the mask. On the average brain, also if a vertex of the mask has no number (NaN), unless that is allowed.
     """
     mask = np.asarray(mask)
     axes = 1 if space == SURFACE else 3
@@ -71,21 +74,42 @@ def read_betas(
             f"mask is {mask.dtype} {mask.shape} with {np.count_nonzero(mask)} voxels; "
             f"for {space} it must be bool, with {axes} axes and at least one True"
         )
+    paths = beta_files(root, subject, session, version, space)
+    if space == SURFACE:
+        return _read_surface(root, paths, mask, allow_nan)
+    read = _read_hdf5 if paths[0].suffix == ".hdf5" else _read_nifti
+    betas = read(root, paths[0], mask)
+    betas /= np.float32(SCALE)
+    return betas
+
+
+def beta_files(
+    root: Root,
+    subject: int,
+    session: int,
+    version: str = VERSIONS[-1],
+    space: str = VOLUMES[0],
+) -> tuple[Path, ...]:
+    """Find the files that `read_betas` reads: one of a volume, one of each hemisphere.
+
+    Raises
+    ------
+    ValueError
+        If there is no such session.
+    """
     if space == SURFACE:
         paths = [
             root.betas(subject, session, version, space, hemisphere=side) for side in HEMISPHERES
         ]
         if all(path.is_file() for path in paths):
-            return _read_surface(root, paths, mask)
+            return tuple(paths)
     else:
         paths = [
             root.betas(subject, session, version, space, kind=kind) for kind in ("hdf5", "nii.gz")
         ]
-        for path, read in zip(paths, (_read_hdf5, _read_nifti), strict=True):
+        for path in paths:
             if path.is_file():
-                betas = read(root, path, mask)
-                betas /= np.float32(SCALE)
-                return betas
+                return (path,)
     absent = " and ".join(root.relative(path) for path in paths if not path.is_file())
     raise ValueError(
         f"subject {subject} has of {version} in {space} the sessions "
@@ -187,7 +211,9 @@ def _check_volume(
     raise ValueError(f"{told}; take a mask of the same subject and space")
 
 
-def _read_surface(root: Root, paths: list[Path], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _read_surface(
+    root: Root, paths: tuple[Path, ...], mask: NDArray[np.bool_], allow_nan: bool
+) -> NDArray[np.float32]:
     load = require("nibabel", "brain").load
     sides = []
     for path in paths:
@@ -196,7 +222,11 @@ def _read_surface(root: Root, paths: list[Path], mask: NDArray[np.bool_]) -> NDA
             sides.append(np.asanyarray(load(path).dataobj))
         except Exception as error:  # on a damaged file, nibabel raises nearly anything
             raise damaged(root, path, error) from error
-        shape = sides[-1].shape
+        shape, kind = sides[-1].shape, sides[-1].dtype
+        if kind.newbyteorder("=") != np.float32:
+            raise ValueError(
+                f"{root.relative(path)} holds {kind}; NSD's are float32, in percent. Get NSD's own file"
+            )
         if len(shape) != 4 or shape[1:3] != (1, 1):
             raise ValueError(
                 f"{root.relative(path)} has the shape {shape}; it must be (vertices, 1, 1, trials)"
@@ -213,7 +243,7 @@ def _read_surface(root: Root, paths: list[Path], mask: NDArray[np.bool_]) -> NDA
         for trial, row in enumerate(found):
             row[:] = side[part, 0, 0, trial]
         empty = np.flatnonzero(part)[np.isnan(found).any(axis=0)]
-        if empty.size:
+        if empty.size and not allow_nan:
             raise ValueError(
                 f"{root.relative(path)} has no number (NaN) in {empty.size} vertices of the mask, the first of them "
                 f"{empty[:10].tolist()} of this hemisphere; leave them out of the mask"

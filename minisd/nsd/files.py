@@ -1,8 +1,9 @@
-"""Maps out of NIfTI and MGH files, datasets out of HDF5; whatever is damaged is named."""
+"""Maps out of NIfTI and MGH files, datasets out of HDF5: damage is named, and nothing is written by half."""
 
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,3 +116,21 @@ def damaged(root: Root, path: Path, error: Exception) -> ValueError:
     return ValueError(
         f"{root.relative(path)} ({path.stat().st_size:,} bytes) cannot be read ({reason}): {AGAIN}"
     )
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a path to write to; what stands there becomes the file when all went well.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if it is not there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -40,7 +40,7 @@ def read_header(root: Root, path: Path) -> tuple[tuple[int, ...], np.dtype]:
     try:
         with _opened(path) as stream:
             header = kind.from_fileobj(stream)
-        shape, dtype = header.get_data_shape(), header.get_data_dtype()
+        shape, dtype = tuple(map(int, header.get_data_shape())), header.get_data_dtype()
     except Exception as error:  # on a damaged file, nibabel and gzip raise nearly anything
         raise damaged(root, path, error) from error
     end = header.get_data_offset() + dtype.itemsize * int(np.prod(shape, dtype=np.int64))

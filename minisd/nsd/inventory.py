@@ -213,7 +213,7 @@ def _look_at_betas(
                     **({"hemisphere": key} if key else {"kind": kind}),
                 )
                 if path.is_file():
-                    _check_betas(root, path, shapes.get(key), count)
+                    check_betas(root, path, shapes.get(key), count)
                     good.add((key, kind))
                 elif space == SURFACE:
                     missing.append(_absent(root, path, advice(subject, "betas")))
@@ -231,9 +231,32 @@ def _look_at_betas(
     return Item(subject, "betas", f"{version} {space}", found if sound else "", missing, damaged)
 
 
-def _check_betas(
-    root: Root, path: Path, expected: tuple[int, ...] | None, trials: int | None
+def check_betas(
+    root: Root,
+    path: Path,
+    expected: tuple[int, ...] | None,
+    trials: int | None,
+    regions: str = "the subject's regions",
 ) -> None:
+    """Look at the beginning and the end of a file of betas.
+
+    Parameters
+    ----------
+    root : Root
+    path : Path
+        In the root.
+    expected : tuple of int, optional
+        The shape of its volume (X, Y, Z), or of its vertices (vertices, 1, 1).
+    trials : int, optional
+        How many it must have.
+    regions : str
+        What the expected shape is of, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is cut short or damaged, holds other numbers than NSD's, or has another shape.
+    """
     if path.suffix == ".hdf5":
         with dataset(root, path, "betas", "(trials, Z, Y, X)") as found:
             stored, dtype = found.shape, found.dtype
@@ -245,12 +268,13 @@ def _check_betas(
                 f"{root.relative(path)} has the shape {stored}; it must have a fourth axis, of trials. Get it again"
             )
         volume, count = stored[:3], stored[3]
-    if path.suffix != ".mgh" and (dtype.kind, dtype.itemsize) != ("i", 2):
+    kind = np.float32 if path.suffix == ".mgh" else np.int16
+    if dtype.newbyteorder("=") != kind:
         raise ValueError(
-            f"{root.relative(path)} holds {dtype}; NSD's are int16. Get NSD's own file"
+            f"{root.relative(path)} holds {dtype}; NSD's are {np.dtype(kind)}. Get NSD's own file"
         )
     if expected is not None:
-        _check_shape(root, path, volume, expected, stored)
+        _check_shape(root, path, volume, expected, stored, regions)
     if trials is not None and count != trials:
         raise ValueError(
             f"{root.relative(path)} has {count} trials, and by {root.relative(root.design)} {trials}; get both again"
@@ -280,16 +304,17 @@ def _check_shape(
     volume: tuple[int, ...],
     expected: tuple[int, ...],
     stored: tuple[int, ...],
+    regions: str = "the subject's regions",
 ) -> None:
     if volume == expected:
         return
-    told = f"{root.relative(path)} has the shape {stored}, and the subject's regions {expected}"
+    told = f"{root.relative(path)} has the shape {stored}, and {regions} {expected}"
     if expected in (volume[::-1], stored[:3], stored[1:]):
         raise ValueError(
             f"{told}: its axes are in another order than NSD's, which are (X, Y, Z, trials), and turned round in HDF5 "
             "as h5py sees it. Get NSD's own file"
         )
-    raise ValueError(f"{told}: it is of another subject or space; get it again")
+    raise ValueError(f"{told}: one is of another subject or space; get them again")
 
 
 def _is_whole_json(path: Path) -> bool:

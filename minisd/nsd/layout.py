@@ -7,7 +7,7 @@ simulated dataset names its files by the same methods; `Root.found` asks for the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 VOLUMES = ("func1pt8mm", "func1mm")
@@ -150,7 +150,7 @@ class Root:
 
     def subjects(self) -> tuple[int, ...]:
         """Subjects that have a folder in ``nsddata/ppdata``, in order."""
-        return _numbers(self.inside("nsddata/ppdata"), r"subj(\d+)")
+        return _numbers(self.inside("nsddata/ppdata").glob("*"), r"subj(\d+)")
 
     def beta_sessions(
         self, subject: int, version: str = VERSIONS[-1], space: str = VOLUMES[0]
@@ -158,9 +158,26 @@ class Root:
         """Sessions of which there is a file of responses, in order."""
         folder = self.inside(_beta_folder(subject, version, space))
         kinds = r"(?:lh|rh)\.betas_session(\d+)\.mgh"
+        # a link that leads nowhere is no file
         return _numbers(
-            folder, kinds if space == SURFACE else r"betas_session(\d+)\.(?:hdf5|nii\.gz)"
+            (path for path in folder.glob("*") if path.is_file()),
+            kinds if space == SURFACE else r"betas_session(\d+)\.(?:hdf5|nii\.gz)",
         )
+
+    def timeseries(self, subject: int, session: int, run: int, space: str = VOLUMES[0]) -> Path:
+        """What was measured in a run (session and run counted from 1)."""
+        folder, name = _run(subject, session, run, space)
+        return self.inside(f"{folder}/timeseries/timeseries_{name}.nii.gz")
+
+    def run_design(self, subject: int, session: int, run: int, space: str = VOLUMES[0]) -> Path:
+        """What was shown in a run: a line for each volume."""
+        folder, name = _run(subject, session, run, space)
+        return self.inside(f"{folder}/design/design_{name}.tsv")
+
+    def runs(self, subject: int, session: int, space: str = VOLUMES[0]) -> tuple[int, ...]:
+        """Runs of a session of which there is a series, in order."""
+        folder = self.timeseries(subject, session, 1, space).parent
+        return _numbers(folder, rf"timeseries_session{session:02}_run(\d+)\.nii\.gz")
 
     def roi_names(self, subject: int, space: str = VOLUMES[0]) -> tuple[str, ...]:
         """Kinds of regions of which there is a file, sorted, hemispheres not told apart."""
@@ -229,6 +246,11 @@ def _beta_folder(subject: int, version: str, space: str) -> str:
     return f"nsddata_betas/ppdata/{_subject(subject)}/{space}/{version}"
 
 
+def _run(subject: int, session: int, run: int, space: str) -> tuple[str, str]:
+    folder = f"nsddata_timeseries/ppdata/{_subject(subject)}/{_one_of('space', space, VOLUMES)}"
+    return folder, f"session{_whole('session', session):02}_run{_whole('run', run):02}"
+
+
 def _roi_folder(subject: int, space: str) -> str:
     who = _subject(subject)
     if _one_of("space", space, (*VOLUMES, SURFACE)) == SURFACE:
@@ -274,6 +296,6 @@ def _named(name: str, value: str) -> str:
     return value
 
 
-def _numbers(folder: Path, form: str) -> tuple[int, ...]:
-    matches = (re.fullmatch(form, path.name) for path in folder.glob("*"))
+def _numbers(paths: Iterable[Path], form: str) -> tuple[int, ...]:
+    matches = (re.fullmatch(form, path.name) for path in paths)
     return tuple(sorted({int(match[1]) for match in matches if match}))

@@ -89,7 +89,9 @@ class Subject:
         """Where regions are, bool [X, Y, Z] or [vertices]; see `read_roi`."""
         return read_roi(self.root, self.number, name, labels, hemisphere, self.space)
 
-    def betas(self, session: int, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def betas(
+        self, session: int, mask: NDArray[np.bool_], allow_nan: bool = False
+    ) -> NDArray[np.float32]:
         """Responses of a session in percent, [N, V], in the order of `trials`; see `read_betas`.
 
         Raises
@@ -98,7 +100,9 @@ class Subject:
             As `read_betas`, and if the session has another number of trials.
         """
         planned = np.count_nonzero(self.trials.session == session)
-        found = read_betas(self.root, self.number, session, mask, self.version, self.space)
+        found = read_betas(
+            self.root, self.number, session, mask, self.version, self.space, allow_nan
+        )
         if len(found) != planned:
             raise ValueError(
                 f"subject {self.number} has betas of {len(found)} trials in session {session} ({self.version}, "

@@ -72,7 +72,7 @@ def read_trials(root: Root, subject: int, sessions: Iterable[int] | None = None)
         asked for is not there.
     """
     responses = root.responses(subject)
-    design, shared = _read_design(root, subject)
+    design, shared = read_design(root, subject)
     done = _read_responses(root, subject) if responses.is_file() else {}
     chosen = _choose(root, subject, sessions, set(done), int(design.session[-1]))
     trials = design[np.isin(design.session, chosen)]
@@ -85,8 +85,27 @@ def read_trials(root: Root, subject: int, sessions: Iterable[int] | None = None)
     return trials
 
 
-def _read_design(root: Root, subject: int) -> tuple[Trials, NDArray[np.int64]]:
-    """Read the plan: a subject's trials in all sessions, and the shared pictures' ids, from 0."""
+def read_design(root: Root, subject: int) -> tuple[Trials, NDArray[np.int64]]:
+    """Read what was planned, whether or not it was done.
+
+    Parameters
+    ----------
+    root : Root
+    subject : int
+        From 1.
+
+    Returns
+    -------
+    trials : Trials
+        Of all sessions.
+    shared : int64 [P]
+        73k ids, from 0, of the pictures that all subjects were to see.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or damaged, or the design has no such subject.
+    """
     path = root.found(root.design, "it comes with NSD's nsddata folder")
     name = root.relative(path)
     wanted = ("masterordering", "subjectim", "sharedix", "stimpattern")

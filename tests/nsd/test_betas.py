@@ -10,6 +10,7 @@ import pytest
 
 import minisd.nsd.betas
 from minisd.nsd import Root, read_betas
+from minisd.nsd.betas import beta_files
 from tests.nsd import tiny_nsd
 
 KINDS = ["hdf5", "nii.gz"]
@@ -142,6 +143,18 @@ def test_the_average_brain_is_in_percent_already(tmp_path):
     assert np.array_equal(read_betas(root, 1, 1, mask, space="fsaverage"), sides["rh"][mask[11:]].T)
 
 
+def test_files_that_hold_a_session(tmp_path, data):
+    root = Root(tmp_path)
+    write_surface(root)
+    found = [path.name for path in beta_files(root, 1, 1, space="fsaverage")]
+    assert found == ["lh.betas_session01.mgh", "rh.betas_session01.mgh"]
+    for kind in reversed(KINDS):  # HDF5 is read where both are there
+        folder = tiny_nsd.write_betas(tmp_path, 1, 2, data, kinds=[kind])
+        assert beta_files(root, 1, 2) == (folder / f"betas_session02.{kind}",)
+    with pytest.raises(ValueError, match=r"the sessions 2, and .*session03.hdf5 and .*nii.gz not"):
+        beta_files(root, 1, 3)
+
+
 def test_a_vertex_without_a_number_is_named(tmp_path):
     root = Root(tmp_path)
     sides = write_surface(root)
@@ -155,6 +168,8 @@ def test_a_vertex_without_a_number_is_named(tmp_path):
         match=r"rh.betas_session01.mgh has no number \(NaN\) in 1 vertices .* \[4\] of this",
     ):
         read_betas(root, 1, 1, mask, space="fsaverage")
+    kept = read_betas(root, 1, 1, mask, space="fsaverage", allow_nan=True)
+    assert np.argwhere(np.isnan(kept)).tolist() == [[7, 11 + 4]]
     mask[11 + 4] = False
     assert np.isfinite(read_betas(root, 1, 1, mask, space="fsaverage")).all()
 
@@ -173,6 +188,11 @@ def test_hemispheres_that_do_not_fit(tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(
         ValueError, match=r"rh.betas_session01.mgh \(300 bytes\) cannot be read .*get it again"
+    ):
+        read_betas(root, 1, 1, np.ones(20, bool), space="fsaverage")
+    tiny_nsd.save_mgh(path, np.zeros((9, 1, 1, 9)), np.int16)
+    with pytest.raises(
+        ValueError, match=r"rh.betas_session01.mgh holds >i2; NSD's are float32, in percent"
     ):
         read_betas(root, 1, 1, np.ones(20, bool), space="fsaverage")
     tiny_nsd.save_mgh(path, np.zeros((9, 2, 1, 9)))

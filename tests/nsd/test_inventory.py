@@ -180,6 +180,10 @@ def nifti_of(shape):
     return lambda path: tiny_nsd.save_nifti(path, np.ones(shape), np.int16)
 
 
+def mgh_of(shape, dtype=np.float32):
+    return lambda path: tiny_nsd.save_mgh(path, np.ones(shape), dtype)
+
+
 def pictures_of(count):
     def write(path):
         path.unlink()
@@ -217,7 +221,7 @@ def other_id(path):
         (
             f"{FOLDER}/betas_session02.hdf5",
             hdf5_of((6, 7, 4, 9)),
-            r"has the shape \(9, 4, 7, 6\), and the subject's regions \(6, 7, 5\): it is of another subject",
+            r"has the shape \(9, 4, 7, 6\), and the subject's regions \(6, 7, 5\): one is of another subject",
         ),
         (
             f"{FOLDER}/betas_session02.hdf5",
@@ -238,6 +242,16 @@ def other_id(path):
             "nsddata_betas/ppdata/subj01/fsaverage/" + RR + "/rh.betas_session01.mgh",
             halve,
             r"rh.betas_session01.mgh has \d+ bytes, and .* needs",
+        ),
+        (
+            "nsddata_betas/ppdata/subj01/fsaverage/" + RR + "/rh.betas_session01.mgh",
+            mgh_of((9, 1, 1, 9), np.int16),
+            "rh.betas_session01.mgh holds >i2; NSD's are float32. Get NSD's own",
+        ),
+        (
+            "nsddata_betas/ppdata/subj01/fsaverage/" + RR + "/rh.betas_session01.mgh",
+            mgh_of((10, 1, 1, 9)),
+            r"has the shape \(10, 1, 1, 9\), and the subject's regions \(9, 1, 1\): one is of another",
         ),
         (f"{FOLDER}/ncsnr.nii.gz", cut, "ncsnr.nii.gz does not end"),
         (

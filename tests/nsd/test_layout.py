@@ -78,6 +78,9 @@ def test_what_is_there_is_listed(root):
     assert root.beta_sessions(3) == (2, 11)
     assert root.beta_sessions(3, space="fsaverage") == (6,)
     assert root.beta_sessions(3, "betas_fithrf") == ()
+    root.betas(3, 12).symlink_to(root.path / "gone")
+    root.betas(3, 13).mkdir()
+    assert root.beta_sessions(3) == (2, 11)
     assert root.roi_names(3) == ("floc-faces", "streams")
     assert root.roi_names(3, "fsaverage") == ("HCP_MMP1",)
 

@@ -63,6 +63,26 @@ def test_version_and_space_are_the_subjects(tmp_path, brain):
     assert repr(average) == f"Subject('{tmp_path}', 2, 'betas_fithrf_GLMdenoise_RR', 'fsaverage')"
 
 
+def test_vertices_without_numbers(tmp_path, brain):
+    """Outside of what was measured, NSD's files of the average brain have NaN."""
+    percent = np.random.default_rng(0).normal(2.2, 3.3, (9, 20)).astype(np.float32)
+    percent[:, [3, 11, 19]] = np.nan
+    for side, data in zip(tiny_nsd.VERTICES, np.split(percent.T, [11]), strict=True):
+        path = Root(tmp_path).betas(2, 1, space="fsaverage", hemisphere=side)
+        tiny_nsd.save_mgh(path, data[:, None, None])
+    subject = Subject(tmp_path, 2, space="fsaverage")
+    assert subject.sessions == (1,)
+    every = np.ones(20, bool)
+    assert np.array_equal(subject.betas(1, every, allow_nan=True), percent, equal_nan=True)
+    with pytest.raises(
+        ValueError,
+        match=r"^nsddata_betas/.*/lh.betas_session01.mgh has no number \(NaN\) in 1 .*leave them out",
+    ):
+        subject.betas(1, every)
+    there = np.isfinite(percent).all(axis=0)
+    assert np.array_equal(subject.betas(1, there), percent[:, there])
+
+
 def test_betas_with_another_number_of_trials(tmp_path, brain):
     data = tiny_nsd.session_of_betas(np.random.default_rng(0), trials=8)
     tiny_nsd.write_betas(tmp_path, 2, 2, data, kinds=["nii.gz"])

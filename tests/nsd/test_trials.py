@@ -5,6 +5,7 @@ import pytest
 import scipy.io
 
 from minisd.nsd import Root, read_trials
+from minisd.nsd.trials import read_design
 from tests.nsd import tiny_nsd
 
 
@@ -51,6 +52,13 @@ def test_some_sessions_keep_their_repeats(tmp_path, plan):
     assert some.repeat.max() == 2
     assert len(every[:4]) == 4
     assert len(every[5]) == 1
+
+
+def test_the_design_has_what_was_not_done_too(tmp_path, plan):
+    trials, shared = read_design(Root(tmp_path), 2)
+    assert trials.nsd_id.tolist() == [t[3] - 1 for t in tiny_nsd.trials(plan, 2)]
+    assert np.unique(trials.session).tolist() == [1, 2, 3]
+    assert shared.tolist() == (plan["sharedix"][0].astype(int) - 1).tolist()
 
 
 def test_the_tables_beside_the_design_may_be_missing(tmp_path, plan):

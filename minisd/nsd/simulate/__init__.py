@@ -7,6 +7,7 @@ decoders, and noise is added. How much is set after the dataset's own statistics
 from minisd.nsd.simulate.dataset import simulate
 from minisd.nsd.simulate.settings import (
     LEVELS,
+    SIZES,
     Level,
     NoiseSettings,
     SimulationSettings,
@@ -15,6 +16,7 @@ from minisd.nsd.simulate.settings import (
 
 __all__ = [
     "LEVELS",
+    "SIZES",
     "Level",
     "NoiseSettings",
     "SimulationSettings",

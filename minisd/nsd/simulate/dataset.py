@@ -17,6 +17,7 @@ from tqdm import tqdm
 from minisd.nsd.layout import HEMISPHERES, Root
 from minisd.nsd.simulate import noise, ventral, write
 from minisd.nsd.simulate.anatomy import FLUID, GREY, LEFT, RIGHT, WHITE, Anatomy
+from minisd.nsd.simulate.bold import PEAKS, Scanner, bold_runs, onset_volumes, scanner, volumes
 from minisd.nsd.simulate.brain import Brain, grow_brain
 from minisd.nsd.simulate.card import card
 from minisd.nsd.simulate.design import Design, expdesign, plan, responses, stimulus_info
@@ -149,6 +150,7 @@ def _write_subject(
     write.write_table(root.responses(number), responses(design, settings, subject), "\t")
     _write_maps(root, settings, number, brain)
     shown = [design.shown(session) for session in sessions]
+    seen_by = scanner(np.count_nonzero(inside), settings.rng("scanner", number))
     statistics = Statistics(np.concatenate(shown), settings.repeats, np.count_nonzero(inside))
     for session, pictures in zip(sessions, shown, strict=True):
         rng = settings.rng("session", number, session)
@@ -156,14 +158,45 @@ def _write_subject(
         stored = write.to_int16(betas)
         path = root.betas(number, session, kind=subject.kind)
         if not path.is_file():
-            write.write_betas(path, stored, inside, affine)
+            write.write_series(path, stored, inside, affine)
+        if session <= settings.bold:
+            _write_runs(root, settings, design, subject, session, betas, seen_by, brain)
         statistics.add(pictures, stored)
         bar.update()
     for name, values in statistics.maps().items():
         write.write_map(root.statistic(number, name), brain.volume(values), affine)
     # last: when the truth is there, all is
-    truth = _subject_truth(brain) | {"pictures": design.pictures[number]}
+    truth = _subject_truth(brain) | {
+        "pictures": design.pictures[number],
+        "hrf_peak": PEAKS[seen_by.hrf],
+    }
     write.write_arrays(_truth(root, f"subj{number:02}.npz"), truth)
+
+
+def _write_runs(
+    root: Root,
+    settings: SimulationSettings,
+    design: Design,
+    subject: SubjectSettings,
+    session: int,
+    betas: NDArray[np.float32],
+    seen_by: Scanner,
+    brain: Brain,
+) -> None:
+    """Write a session's BOLD runs, and what was shown in each volume."""
+    number, pattern = subject.number, design.pattern[session - 1]
+    ids = design.pictures[number][design.shown(session)] + 1
+    rng = settings.rng("bold", number, session)
+    inside, affine = brain.anatomy.brain, brain.anatomy.affine
+    for run, series in enumerate(bold_runs(betas, pattern, seen_by, rng), start=1):
+        begins = onset_volumes(pattern[run - 1])
+        lines = np.zeros(volumes(pattern[run - 1]), np.int64)
+        lines[begins], ids = ids[: len(begins)], ids[len(begins) :]
+        table = ([one] for one in lines.tolist())
+        write.write_table(root.run_design(number, session, run), table, "\t")
+        path = root.timeseries(number, session, run)
+        if not path.is_file():
+            write.write_series(path, series, inside, affine)
 
 
 def _write_maps(root: Root, settings: SimulationSettings, number: int, brain: Brain) -> None:

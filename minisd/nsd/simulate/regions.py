@@ -137,7 +137,7 @@ def place(anatomy: Anatomy, rng: np.random.Generator) -> Regions:
     ----------
     anatomy : Anatomy
     rng : numpy.random.Generator
-        Stretches and shifts them: V1's area differs between people by a factor of two (Benson et al. 2022).
+        Stretches and shifts them: V1's area varies more than threefold between people (Benson et al. 2022).
 
     Returns
     -------

@@ -160,6 +160,8 @@ class SimulationSettings:
         Planned for each subject, at most 99.
     trials : tuple of int
         Of a session's runs.
+    bold : int
+        Of how many sessions, the first ones, the runs are written too, as a scanner gives them.
     noise : NoiseSettings
     levels : dict of str to Level
         As `LEVELS`.
@@ -183,6 +185,7 @@ class SimulationSettings:
     repeats: int = 3
     sessions: int = 9
     trials: tuple[int, ...] = (63, 62) * 6
+    bold: int = 0
     noise: NoiseSettings = NoiseSettings()
     levels: dict[str, Level] = field(default_factory=lambda: dict(LEVELS))
 
@@ -193,6 +196,8 @@ class SimulationSettings:
         for name in ("own", "shared", "repeats", "sessions"):
             value = getattr(self, name)
             _check(_whole(value) and value >= 1, name, value, "a whole number from 1")
+        bold = _whole(self.bold) and 0 <= self.bold <= self.sessions
+        _check(bold, "bold", self.bold, f"from 0 to the {self.sessions} sessions")
         _check(self.sessions <= 99, "sessions", self.sessions, "at most 99")
         runs = bool(self.trials) and all(_whole(n) and n >= 1 for n in self.trials)
         _check(runs, "trials", self.trials, "a whole number from 1 for each run")
@@ -225,3 +230,26 @@ class SimulationSettings:
         """A stream of chance for one purpose, which no other purpose changes."""
         keys = [zlib.crc32(name.encode()) if isinstance(name, str) else name for name in names]
         return np.random.Generator(np.random.PCG64([self.seed, *keys]))
+
+
+SIZES: dict[str, SimulationSettings] = {
+    "book": SimulationSettings(),
+    "sample": SimulationSettings(
+        subjects=(SubjectSettings(1, (22, 24, 20), 2),),
+        own=120,
+        shared=30,
+        sessions=2,
+        trials=(75, 75, 75),
+    ),
+    "tiny": SimulationSettings(
+        subjects=(
+            SubjectSettings(1, (20, 24, 18), 2),
+            SubjectSettings(2, (21, 22, 18), 1, "nii.gz", 0.8),
+        ),
+        own=20,
+        shared=10,
+        sessions=2,
+        trials=(12, 11, 11, 11),
+    ),
+}
+"""The book's four subjects; the one of two sessions that ships; two that take seconds, to try things out."""

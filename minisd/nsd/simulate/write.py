@@ -9,7 +9,6 @@ import csv
 import gzip
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,29 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minisd.extras import require
+from minisd.nsd.files import whole
 
 SCALE = 300
 """What a percentage is multiplied by before it is stored as a whole number."""
 REPETITION_TIME = 4 / 3
 """Stands in the header of files with several volumes, in seconds, though their volumes are trials."""
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to; what stands there becomes the file when all went well.
-
-    Parameters
-    ----------
-    path : Path
-        Its folder is made if it is not there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_map(path: Path, data: NDArray, affine: NDArray[np.float64]) -> None:
@@ -60,17 +42,17 @@ def to_int16(betas: NDArray[np.float32]) -> NDArray[np.int16]:
     return np.clip(scaled, limits.min, limits.max).astype(np.int16)
 
 
-def write_betas(
+def write_series(
     path: Path, betas: NDArray[np.int16], brain: NDArray[np.bool_], affine: NDArray[np.float64]
 ) -> None:
-    """Write a session's betas, as NIfTI or HDF5 by the path's name.
+    """Write a session's betas, or a run's volumes, as NIfTI or HDF5 by the path's name.
 
     Parameters
     ----------
     path : Path
         Ends in ``.nii.gz`` or ``.hdf5``.
     betas : int16 [T, V]
-        As `to_int16` gives them.
+        As `to_int16` gives them; of a run, what was measured.
     brain : bool [X, Y, Z]
         Where they are; elsewhere the file has 0.
     affine : float64 [4, 4]

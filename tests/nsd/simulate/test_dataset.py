@@ -162,7 +162,10 @@ def test_the_card_tells_the_settings(tiny_root):
     card = (tiny_root.path / "README.md").read_text()
     told = json.loads(card.partition("```json\n")[2].partition("```")[0])
     assert told["own"] == 20
-    assert "2 subjects see drawn scenes of 64x64 pixels: 20 of their own each and 10" in card
+    assert (
+        "2 subjects see drawn scenes of 64x64 pixels, 3 times each: 20 that no other subject sees"
+        in card
+    )
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tiny_root, tmp_path):
@@ -179,7 +182,7 @@ def test_an_interrupted_run_leaves_nothing_half_and_goes_on(tiny_root, tmp_path,
     whole = files(tiny_root.path)
     folder = tmp_path / "root"
     told = []
-    original = write.write_betas
+    original = write.write_series
 
     def interrupt(path, *args):
         told.append(path)
@@ -189,7 +192,7 @@ def test_an_interrupted_run_leaves_nothing_half_and_goes_on(tiny_root, tmp_path,
                 raise KeyboardInterrupt
         original(path, *args)
 
-    monkeypatch.setattr(write, "write_betas", interrupt)
+    monkeypatch.setattr(write, "write_series", interrupt)
     with pytest.raises(KeyboardInterrupt):
         simulate(folder, tiny(), progress=False)
     left = files(folder)
@@ -205,7 +208,7 @@ def test_a_second_run_does_nothing(tiny_root, monkeypatch):
     def refuse(*_):
         raise AssertionError
 
-    for name in ("write_betas", "write_pictures", "write_map", "write_arrays", "write_table"):
+    for name in ("write_series", "write_pictures", "write_map", "write_arrays", "write_table"):
         monkeypatch.setattr(write, name, refuse)
     simulate(tiny_root.path, tiny(), progress=False)
 

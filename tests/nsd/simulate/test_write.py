@@ -23,7 +23,7 @@ def session():
 
 def test_nifti_betas(tmp_path, session):
     brain, betas, whole = session
-    write.write_betas(tmp_path / "b.nii.gz", betas, brain, AFFINE)
+    write.write_series(tmp_path / "b.nii.gz", betas, brain, AFFINE)
     image = nib.load(tmp_path / "b.nii.gz")
     assert image.get_data_dtype() == np.int16
     assert np.array_equal(np.moveaxis(np.asarray(image.dataobj), 3, 0), whole)
@@ -34,7 +34,7 @@ def test_nifti_betas(tmp_path, session):
 
 def test_hdf5_betas_have_their_axes_turned_round(tmp_path, session):
     brain, betas, whole = session
-    write.write_betas(tmp_path / "b.hdf5", betas, brain, AFFINE)
+    write.write_series(tmp_path / "b.hdf5", betas, brain, AFFINE)
     with h5py.File(tmp_path / "b.hdf5") as file:
         found = file["betas"]
         assert found.dtype == np.int16
