@@ -61,7 +61,16 @@ ROAD: dict[str, dict[str, str]] = {
         "miniature": "The miniature",
         "finetuning": "Fine-tuning",
     },
-    "The brain's side": {},
+    "The brain's side": {
+        "fmri": "What fMRI measures",
+        "betas": "From BOLD to betas",
+        "nsd_files": "NSD's files",
+        "regions": "Regions",
+        "noise_ceiling": "The noise ceiling",
+        "preparing": "Preparing a subject",
+        "traps": "The traps",
+        "your_own_nsd": "Your own NSD",
+    },
     "Brain to picture": {},
     "The road here": {},
 }
