@@ -7,7 +7,7 @@ simulated dataset names its files by the same methods; `Root.found` asks for the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 VOLUMES = ("func1pt8mm", "func1mm")
@@ -158,10 +158,8 @@ class Root:
         """Sessions of which there is a file of responses, in order."""
         folder = self.inside(_beta_folder(subject, version, space))
         kinds = r"(?:lh|rh)\.betas_session(\d+)\.mgh"
-        # a link that leads nowhere is no file
         return _numbers(
-            (path for path in folder.glob("*") if path.is_file()),
-            kinds if space == SURFACE else r"betas_session(\d+)\.(?:hdf5|nii\.gz)",
+            _files(folder), kinds if space == SURFACE else r"betas_session(\d+)\.(?:hdf5|nii\.gz)"
         )
 
     def timeseries(self, subject: int, session: int, run: int, space: str = VOLUMES[0]) -> Path:
@@ -177,7 +175,7 @@ class Root:
     def runs(self, subject: int, session: int, space: str = VOLUMES[0]) -> tuple[int, ...]:
         """Runs of a session of which there is a series, in order."""
         folder = self.timeseries(subject, session, 1, space).parent
-        return _numbers(folder, rf"timeseries_session{session:02}_run(\d+)\.nii\.gz")
+        return _numbers(_files(folder), rf"timeseries_session{session:02}_run(\d+)\.nii\.gz")
 
     def roi_names(self, subject: int, space: str = VOLUMES[0]) -> tuple[str, ...]:
         """Kinds of regions of which there is a file, sorted, hemispheres not told apart."""
@@ -294,6 +292,11 @@ def _named(name: str, value: str) -> str:
             f"{name} is {value!r}; it must be a name of letters, digits, '.', '_' and '-'"
         )
     return value
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    # a link that leads nowhere is no file
+    return (path for path in folder.glob("*") if path.is_file())
 
 
 def _numbers(paths: Iterable[Path], form: str) -> tuple[int, ...]:

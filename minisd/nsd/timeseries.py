@@ -56,18 +56,20 @@ def _read_run(
 ) -> Run:
     path = root.timeseries(subject, session, number, space)
     plan = root.run_design(subject, session, number, space)
+    root.found(plan, "it tells what was shown in the run")
     try:
-        image = require("nibabel", "brain").load(path)
-        if image.shape[:3] != mask.shape or len(image.shape) != 4:
-            raise ValueError(
-                f"{root.relative(path)} has the shape {image.shape}, and the mask {mask.shape}; get both again"
-            )
-        bold = np.asarray(image.dataobj)[mask].T.astype(np.float32)
-    except (OSError, EOFError) as error:
+        series = np.asarray(require("nibabel", "brain").load(path).dataobj)
+    except Exception as error:  # on a damaged file, nibabel and gzip raise nearly anything
         raise damaged(root, path, error) from error
-    if not plan.is_file():
-        raise ValueError(f"{root.relative(plan)} is not there; it tells what was shown in the run")
-    shown = np.loadtxt(plan, dtype=np.int64, ndmin=1)
+    if series.shape[:3] != mask.shape or series.ndim != 4:
+        raise ValueError(
+            f"{root.relative(path)} has the shape {series.shape}, and the mask {mask.shape}; get both again"
+        )
+    bold = series[mask].T.astype(np.float32)
+    try:
+        shown = np.loadtxt(plan, dtype=np.int64, ndmin=1)
+    except ValueError as error:
+        raise damaged(root, plan, error) from error
     if len(shown) != len(bold):
         raise ValueError(
             f"{root.relative(plan)} has {len(shown)} lines, and {root.relative(path)} {len(bold)} volumes; "

@@ -113,8 +113,13 @@ def test_faults_are_named(copy):
         ValueError, match=r"design_session01_run02.tsv has \d+ lines, and .* volumes"
     ):
         read_runs(copy.root, 1, 1, mask)
+    table.write_text("0\nx\n")
+    with pytest.raises(ValueError, match=r"design_session01_run02.tsv \(4 bytes\) cannot be read"):
+        read_runs(copy.root, 1, 1, mask)
     table.unlink()
-    with pytest.raises(ValueError, match=r"design_session01_run02.tsv is not there; it tells what"):
+    with pytest.raises(
+        ValueError, match=r"design_session01_run02.tsv is not there .*; it tells what"
+    ):
         read_runs(copy.root, 1, 1, mask)
     series = copy.root.timeseries(1, 1, 1)
     series.write_bytes(series.read_bytes()[:-4000])
