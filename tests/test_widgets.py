@@ -4,6 +4,7 @@ import re
 import sys
 
 import matplotlib
+import matplotlib.pyplot
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
