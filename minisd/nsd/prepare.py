@@ -14,9 +14,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock, Timeout
@@ -29,6 +30,7 @@ from minisd.nsd.layout import as_ranges
 from minisd.nsd.noise import ncsnr
 from minisd.nsd.plan import Plan, PrepareSettings, Region, make_plan
 from minisd.nsd.prepared import (
+    BATCH,
     MANIFEST,
     Prepared,
     average_repeats,
@@ -266,10 +268,9 @@ def _training_ncsnr(work: Path, plan: Plan, varying: NDArray[np.bool_]) -> NDArr
         return found
     training = plan.trials[plan.parts["train"]]
     step = max(1, BLOCK // len(training))
-    sessions = list(_rows(work, plan, "train"))
     for start in range(0, varying.size, step):
         part = slice(start, start + step)
-        z = np.concatenate([file[:, part][rows] for file, rows in sessions])
+        z = np.concatenate([file[:, part][rows] for file, rows in _rows(work, plan, "train")])
         found[part] = ncsnr(z, training, plan.repeats)
     return np.where(varying, found, np.float32(np.nan))
 
@@ -280,17 +281,16 @@ def _write_part(
     """Write a part's trials and means; give the files' names."""
     names = [f"{name}_single.npy", f"{name}.npy", f"{name}_trials.npz"]
     trials, voxels = plan.trials[plan.parts[name]], np.count_nonzero(chosen)
-    with whole(work / names[0]) as beside:
-        single = _create(beside, (len(trials), voxels))
-        start = 0
-        for file, rows in _rows(work, plan, name):
-            single[start : start + rows.size] = file[rows][:, chosen]
-            start += rows.size
-        with whole(work / names[1]) as means:
-            out = _create(means, (len(np.unique(trials.nsd_id)), voxels))
-            average_repeats(single, trials.nsd_id, repeats, out)
-            out.flush()
-        single.flush()
+    with _array(work / names[0], (len(trials), voxels)) as file:
+        for session, rows in _rows(work, plan, name):
+            file.write(np.ascontiguousarray(session[rows][:, chosen]).data)
+    pictures = np.unique(trials.nsd_id)
+    with _array(work / names[1], (len(pictures), voxels)) as file:
+        for start in range(0, len(pictures), BATCH):
+            rows = np.flatnonzero(np.isin(trials.nsd_id, pictures[start : start + BATCH]))
+            single = _read_rows(work / names[0], rows, voxels)
+            means = average_repeats(single, trials.nsd_id[rows], repeats)
+            file.write(np.ascontiguousarray(means).data)
     columns = {field.name: getattr(trials, field.name) for field in fields(Trials)}
     with whole(work / names[2]) as beside, beside.open("wb") as file:
         np.savez(file, **columns)
@@ -298,7 +298,10 @@ def _write_part(
 
 
 def _rows(work: Path, plan: Plan, name: str) -> Iterator[tuple[np.memmap, NDArray[np.intp]]]:
-    """Give each session's z-scores, mapped into memory, and which of its trials belong to a part."""
+    """Give each session's z-scores, mapped into memory, and which of its trials belong to a part.
+
+    Each is mapped anew and for a short time, since what was read of a mapped file counts as memory.
+    """
     for session in plan.sessions:
         rows = np.flatnonzero(plan.parts[name][plan.trials.session == session])
         yield np.load(_session_file(work, session), mmap_mode="r"), rows
@@ -312,10 +315,28 @@ def _counts(plan: Plan, name: str, repeats: int) -> dict[str, Any]:
     return {"pictures": len(count), "trials": len(ids), "averaged": by_number}
 
 
-def _create(path: Path, shape: tuple[int, int]) -> np.memmap:
+@contextmanager
+def _array(path: Path, shape: tuple[int, int]) -> Iterator[BinaryIO]:
+    """Open a file for an array of float32 whose rows are written one after the other."""
     # NumPy's own whole numbers would be spelled out in the file's header
     shape = tuple(int(length) for length in shape)
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False}
+    with whole(path) as beside, beside.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header | {"shape": shape})
+        yield file
+
+
+def _read_rows(path: Path, rows: NDArray[np.intp], voxels: int) -> NDArray[np.float32]:
+    """Read rows of what `_array` wrote; of a mapped file, those around them would count as memory too."""
+    found = np.empty((rows.size, voxels), np.float32)
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+        for row, values in zip(rows.tolist(), found, strict=True):
+            file.seek(start + row * values.nbytes)
+            file.readinto(values.data)
+    return found
 
 
 def _save(path: Path, values: NDArray) -> None:

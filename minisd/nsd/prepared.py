@@ -129,10 +129,7 @@ class Prepared:
 
 
 def average_repeats(
-    single: NDArray[np.float32],
-    nsd_id: NDArray[np.int64],
-    repeats: int,
-    out: NDArray[np.float32] | None = None,
+    single: NDArray[np.float32], nsd_id: NDArray[np.int64], repeats: int
 ) -> NDArray[np.float32]:
     """Average the responses to each picture.
 
@@ -143,8 +140,6 @@ def average_repeats(
         The pictures.
     repeats : int
         At most so many trials of a picture count, the first ones; from 1.
-    out : float32 [P, V], optional
-        Where to write to.
 
     Returns
     -------
@@ -162,8 +157,7 @@ def average_repeats(
         raise ValueError(f"nsd_id has {len(nsd_id)} pictures for {len(single)} responses")
     order = np.argsort(nsd_id, kind="stable")
     _, first, count = np.unique(nsd_id[order], return_index=True, return_counts=True)
-    if out is None:
-        out = np.empty((len(first), single.shape[1]), np.float32)
+    out = np.empty((len(first), single.shape[1]), np.float32)
     for start in range(0, len(first), BATCH):
         begin, shown = first[start : start + BATCH], count[start : start + BATCH]
         total = single[order[begin]]

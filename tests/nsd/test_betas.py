@@ -73,6 +73,21 @@ def test_chunks_of_any_shape_give_the_same(tmp_path, data, mask, chunks, block, 
     assert np.array_equal(read_betas(root, 1, 1, one), percent(data, one))
 
 
+@pytest.mark.parametrize(("kind", "written"), [("<i2", True), (">i2", True), ("<i2", False)])
+def test_bytes_in_any_order_and_chunks_never_written(tmp_path, data, mask, kind, written):
+    root = Root(tmp_path)
+    path = root.betas(1, 1)
+    path.parent.mkdir(parents=True)
+    data[1, 2, 3] = data[1, 2, 3] if written else 0
+    with h5py.File(path, "w") as file:
+        betas = file.create_dataset("betas", data.T.shape, kind, chunks=(9, 1, 1, 1))
+        for x, y, z in np.ndindex(tiny_nsd.SHAPE):
+            if written or (x, y, z) != (1, 2, 3):
+                betas[:, z, y, x] = data[x, y, z]
+    assert mask[1, 2, 3]
+    assert np.array_equal(read_betas(root, 1, 1, mask), percent(data, mask))
+
+
 def test_of_hdf5_only_the_chunks_of_the_mask_are_read(tmp_path, data):
     root = Root(tmp_path)
     path = root.betas(1, 1)

@@ -143,6 +143,13 @@ def test_ncsnr_a_few_voxels_at_a_time(written, whole, tmp_path, monkeypatch, blo
     assert np.allclose(found.ncsnr, whole.ncsnr, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_means_a_few_pictures_at_a_time(written, whole, tmp_path, monkeypatch, batch):
+    monkeypatch.setattr(module, "BATCH", batch)
+    prepare(Subject(written, 1), tmp_path / "out", settings(), progress=False)
+    assert files(tmp_path / "out") == files(whole.path)
+
+
 def test_voxels_are_chosen_by_it(written, whole, tmp_path):
     least = float(np.median(whole.ncsnr))
     chosen = whole.ncsnr >= least
