@@ -364,7 +364,7 @@ try:
     prepare(counting, second, asked, progress=False)
 except KeyboardInterrupt:
     print("interrupted; there is:", [path.name for path in second.iterdir()])
-    print(sorted(path.name for path in (second / "unfinished").iterdir()))
+    print(sorted(path.name for path in (second / "unfinished").glob("*.npy")))
 plugged_in = True
 prepare(counting, second, asked, progress=False)
 print("sessions read, in both runs:", read)

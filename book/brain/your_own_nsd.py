@@ -405,11 +405,11 @@ print(prepared.vintage)
 #
 # | step | time | memory |
 # |---|---|---|
-# | read a session, HDF5 | half a second | 0.2 GB |
-# | read a session, nii.gz | 6 seconds | 0.2 GB |
-# | z-score, average and write ten sessions | 15 seconds | 0.2 GB |
+# | read a session, HDF5 | 0.2 seconds | 0.1 GB |
+# | read a session, nii.gz | 4 seconds | 0.1 GB |
+# | z-score, average and write ten sessions | 8 seconds | 0.3 GB |
 #
-# So 40 sessions of HDF5 are prepared in one to two minutes, and of nii.gz in about five, if the disk keeps up. Of nii.gz every byte is read. Of HDF5 it is the region alone, 2 % of the volume, but in small pieces from all over the file: on a disk that turns, or one across a network, that can take much longer than it did here. Memory does not grow with the number of sessions.
+# So 40 sessions of HDF5 are prepared in about half a minute, and of nii.gz in about three minutes, if the disk keeps up. Of nii.gz every byte is read. Of HDF5 it is the region alone, 2 % of the volume, but in small pieces from all over the file: on a disk that turns, or one across a network, that can take much longer than it did here. Memory does not grow with the number of sessions.
 #
 # ## With one subject, or less
 #
