@@ -271,6 +271,28 @@ def test_numbers_that_are_not_nsds(tmp_path, data, mask, kind):
         read_betas(root, 1, 1, mask)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_without_a_sign_are_not_nsds(tmp_path, data, mask, kind):
+    root = Root(tmp_path)
+    path = root.betas(1, 1, kind=kind)
+    unsigned = np.abs(data).astype(np.uint16)
+    if kind == "hdf5":
+        tiny_nsd.write_hdf5(path, unsigned)
+    else:
+        tiny_nsd.save_nifti(path, unsigned, np.uint16)
+    with pytest.raises(ValueError, match=rf"betas_session01.{kind} holds uint16; NSD's are int16"):
+        read_betas(root, 1, 1, mask)
+
+
+def test_a_nifti_whose_numbers_begin_later(tmp_path, data, mask):
+    image = nib.Nifti1Image(data, tiny_nsd.AFFINE)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"forty-eight bytes" * 3))
+    path = Root(tmp_path).betas(1, 1, kind="nii.gz")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(image.to_bytes()))
+    assert np.array_equal(read_betas(Root(tmp_path), 1, 1, mask), percent(data, mask))
+
+
 def test_a_nifti_that_scales_or_has_other_axes(tmp_path, data, mask):
     root = Root(tmp_path)
     path = root.betas(1, 1, kind="nii.gz")

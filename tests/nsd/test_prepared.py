@@ -28,6 +28,8 @@ def test_everything_of_a_simulated_subject(tiny_root, folder):
     for part in parts:
         assert part.betas.shape == (len(part.nsd_id), found.ncsnr.size)
         assert part.single.shape == (len(part.trials), found.ncsnr.size)
+        assert not part.single.flags.writeable
+        assert not part.betas.flags.writeable
     v1 = subject.roi("prf-visualrois", "V1v")[found.mask]
     assert v1.sum() == np.count_nonzero(subject.roi("prf-visualrois", "V1v"))
     # single trials go back to percent
@@ -77,6 +79,8 @@ def test_what_is_damaged_is_named(folder, tmp_path):
             "align_trials.npz": b"PK",
             "mask.npy": None,
             "ncsnr.npy": (folder / "mean.npy").read_bytes(),
+            "deviation.npy": (folder / "ncsnr.npy").read_bytes(),
+            "train_single.npy": (folder / "test_single.npy").read_bytes(),
             "test.npy": (folder / "train.npy").read_bytes(),
         }.items()
     ):
