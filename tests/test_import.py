@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "checkpoints": BUILT,
     "training": BUILT,
     "metrics": BUILT,
+    "steering": BUILT,
     "decoding": BUILT,
     "plots": BUILT | {"decoding"},
     "widgets": BUILT | {"decoding"},
