@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from minisd.diffusion import ImageNoise
+from minisd.guidance import classifier_log_density
 from minisd.metrics import answers
 from minisd.scenes import caption, scene
 from minisd.steering import METHODS, Networks, draw
@@ -47,22 +48,16 @@ def test_a_picture_does_not_depend_on_those_beside_it(networks, method):
 
 
 def test_the_classifier_is_pleased_by_what_it_guided(networks):
-    def log_probability(z):
-        said = networks.classifier(z, torch.full((len(z),), 300))
-        wanted = answers(SCENES)
-        return sum(
-            said[name].log_softmax(dim=1).gather(1, wanted[name][:, None])[wanted[name] >= 0].sum()
-            for name in said
-        )
-
+    log_probability = classifier_log_density(networks.classifier, answers(SCENES))
     z = ImageNoise(SEEDS).draw((4, 16, 16), torch.device("cpu"))
     denoise = METHODS["classifier"].guide(networks, SCENES, 1.0)
     free = networks.without_text(2)
     t = torch.full((2,), 300)
     uphill = free(z, t) - denoise(z, t)
-    step = 0.01 * uphill / uphill.norm()
+    step = 0.01 * uphill / uphill.flatten(1).norm(dim=1)[:, None, None, None]
     with torch.no_grad():
-        assert log_probability(z + step) > log_probability(z) > log_probability(z - step)
+        up, here, down = (log_probability(x, t) for x in (z + step, z, z - step))
+    assert (up > here).all() and (here > down).all()
 
 
 @pytest.mark.parametrize(
