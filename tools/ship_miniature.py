@@ -1,13 +1,14 @@
-"""Put a trained miniature into ``data_samples/miniature``, with its card: ``python tools/ship_miniature.py FOLDER``.
+"""Put what was trained into ``data_samples/miniature``, with its card: ``python tools/ship_miniature.py FOLDER``.
 
 Weights, configurations, logs of the losses, samples of the U-Net on its way, and ``scores.json`` of
-``benchmarks/miniature.py``; no checkpoints.
+``benchmarks/miniature.py``; no checkpoints. What FOLDER did not train stays as it is.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 import sys
 import tomllib
@@ -26,29 +27,45 @@ TASKS = {
     "unet-pairs": ("U-Net, trained on, mostly on pictures of two things", ["unet"]),
     "scorer": ("reads scenes; the judge", ["scorer"]),
     "classifier": ("reads noisy latents, for classifier guidance", ["classifier"]),
+    "noisy-clip": ("CLIP's image tower for noisy latents, for CLIP guidance", ["noisy_clip"]),
+    "calibrated": (
+        "small, reads noisy latents; with all labels and with few, calibrated and plain",
+        [f"{kind}-{share}" for kind in ("calibrated", "plain") for share in (100, 20, 5)],
+    ),
+    "prior": ("draws CLIP image embeddings for texts", ["prior"]),
+    "spatial": ("what is to be where: LoRA of the U-Net, and the map's convolution", ["spatial"]),
+    "unclip": ("the U-Net as decoder of CLIP image embeddings: LoRA, and tokens", ["unclip"]),
 }
-"""What each command trains, and the folders that it writes."""
+"""What each command trains, and the folders that it writes, some of them with other settings."""
 
 
 def ship(source: Path) -> None:
-    """Copy what is loaded, and write the card."""
-    shutil.rmtree(TARGET, ignore_errors=True)
-    shutil.copytree(source, TARGET, ignore=shutil.ignore_patterns("training"))
-    (TARGET / "logs").mkdir()
-    for name in TASKS:
-        log = (source / "training" / name / "log.csv").read_text(encoding="utf-8").splitlines()
-        some = [log[0], *log[3:-1:3], log[-1]]
+    """Copy what was trained there, and write the card."""
+    trained = {name: source / "training" / name / "log.csv" for name in TASKS}
+    trained = {name: log for name, log in trained.items() if log.exists()}
+    for name, log in trained.items():
+        for folder in (told for told in TASKS[name][1] if (source / told).exists()):
+            shutil.copytree(source / folder, TARGET / folder, dirs_exist_ok=True)
+        lines = log.read_text(encoding="utf-8").splitlines()
+        some = [lines[0], *lines[3:-1:3], lines[-1]]
+        (TARGET / "logs").mkdir(parents=True, exist_ok=True)
         (TARGET / "logs" / f"{name}.csv").write_text("\n".join(some) + "\n", encoding="utf-8")
-    ship_samples(sorted((source / "training" / "unet" / "samples").glob("*.png")))
+    if "unet" in trained:
+        for name in ("model_index.json", "scheduler", "tokenizer", "scores.json"):
+            if (source / name).is_dir():
+                shutil.copytree(source / name, TARGET / name, dirs_exist_ok=True)
+            else:
+                shutil.copy(source / name, TARGET / name)
+        ship_samples(sorted((source / "training" / "unet" / "samples").glob("*.png")))
     scores = json.loads((TARGET / "scores.json").read_text(encoding="utf-8"))
     (TARGET / "README.md").write_text(card(scores), encoding="utf-8")
     size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
-    print(f"{TARGET}: {size / 1e6:.1f} MB")
+    print(f"{', '.join(trained)} to {TARGET}, now {size / 1e6:.1f} MB")
 
 
 def ship_samples(sheets: list[Path]) -> None:
     """Copy six of the sheets that the U-Net's training drew, each after about twice the steps of the one before."""
-    (TARGET / "samples").mkdir()
+    (TARGET / "samples").mkdir(exist_ok=True)
     for i in range(6):
         sheet = sheets[round(len(sheets) / 2**i) - 1]
         Image.open(sheet).save(TARGET / "samples" / f"unet-{sheet.stem}.jpg", quality=85)
@@ -56,7 +73,11 @@ def ship_samples(sheets: list[Path]) -> None:
 
 def card(scores: dict) -> str:
     """How the weights were made, and what they can do."""
-    rows = [network_row(name, *told) for name, told in TASKS.items()]
+    rows = [
+        network_row(name, *told)
+        for name, told in TASKS.items()
+        if (TARGET / "logs" / f"{name}.csv").exists()
+    ]
     one, two = scores["pictures"]["one"], scores["pictures"]["two"]
     shares = ("object", "colour", "background", "size", "place", "accessory", "relation", "all")
     read = scores["scorer"]["one"], scores["scorer"]["two"]
@@ -141,14 +162,10 @@ def network_row(name: str, what: str, folders: list[str]) -> str:
 
 def parameters(folder: Path) -> int:
     """Count the numbers in a folder's weights."""
-    (path,) = folder.glob("*.safetensors")
     total = 0
-    with safe_open(path, "pt") as file:
-        for key in file.keys():  # noqa: SIM118 - it is no mapping
-            count = 1
-            for side in file.get_slice(key).get_shape():
-                count *= side
-            total += count
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            total += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118 - no mapping
     return total
 
 
