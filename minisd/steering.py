@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,12 +22,24 @@ from torch import Tensor
 from minisd.checkpoints import load_clip
 from minisd.checkpoints.own import load_own
 from minisd.diffusion import Denoiser, ImageNoise, sample
-from minisd.guidance import classifier, clip
+from minisd.guidance import (
+    classifier,
+    clip,
+    multi_conditional,
+    self_calibrated,
+    spatial_map,
+    with_map,
+)
 from minisd.metrics import answers
 from minisd.metrics.scorer import load_classifier
 from minisd.models.contrastive import CLIP, preprocess
+from minisd.models.image_condition import ImageCondition
 from minisd.pipeline import StableDiffusion
-from minisd.scenes import SceneFactors, caption
+from minisd.scenes import SceneFactors, caption, thing_captions
+from minisd.scenes import draw as draw_scene
+from minisd.text_to_embedding import TextToEmbedding
+from minisd.training.lora import load_lora
+from minisd.training.spatial import load_spatial
 
 
 class Networks:
@@ -52,6 +65,11 @@ class Networks:
         return load_classifier(self.folder / "classifier")
 
     @cached_property
+    def calibrated(self) -> torch.nn.Module:
+        """What reads noisy latents, and how likely they are."""
+        return load_classifier(self.folder / "calibrated-100")
+
+    @cached_property
     def clip(self) -> CLIP:
         """Both towers, of clean pictures."""
         return load_clip(self.folder / "clip")
@@ -60,6 +78,30 @@ class Networks:
     def noisy_clip(self) -> torch.nn.Module:
         """The image tower for noisy latents."""
         return load_own(self.folder / "noisy_clip")
+
+    @cached_property
+    def text_to_embedding(self) -> TextToEmbedding:
+        """From words to CLIP's embeddings of pictures."""
+        return TextToEmbedding.from_pretrained(self.folder)
+
+    @cached_property
+    def spatial(self) -> StableDiffusion:
+        """The pipeline with a U-Net that reads maps."""
+        sd = StableDiffusion.from_pretrained(self.folder, device=self.sd.device)
+        load_spatial(sd.unet, self.folder / "spatial")
+        return sd
+
+    @cached_property
+    def unclip(self) -> StableDiffusion:
+        """The pipeline with a U-Net that reads embeddings, as `condition` puts them into contexts."""
+        sd = StableDiffusion.from_pretrained(self.folder, device=self.sd.device)
+        load_lora(sd.unet, self.folder / "unclip")
+        return sd
+
+    @cached_property
+    def condition(self) -> ImageCondition:
+        """What puts embeddings into contexts."""
+        return load_own(self.folder / "unclip", device=self.sd.device)
 
     def without_text(self, count: int) -> Denoiser:
         """The U-Net under the empty text."""
@@ -71,7 +113,7 @@ class Networks:
         return F.normalize(self.clip.encode_text(ids), dim=1) * logit_scale.exp()
 
 
-Guide = Callable[[Networks, Sequence[SceneFactors], float], Denoiser]
+Guide = Callable[[Networks, Sequence[SceneFactors], float, Sequence[int]], Denoiser]
 
 
 @dataclass(frozen=True)
@@ -84,7 +126,7 @@ class Method:
     needs : tuple of str
         What is trained for it, beside the unconditional model.
     guide : callable
-        (networks, scenes, scale) to a denoiser of as many pictures.
+        (networks, scenes, scale, seeds) to a denoiser of as many pictures; the seeds are for what it draws itself.
     """
 
     title: str
@@ -92,19 +134,25 @@ class Method:
     guide: Guide
 
 
-def by_nothing(networks: Networks, scenes: Sequence[SceneFactors], scale: float) -> Denoiser:
+def by_nothing(
+    networks: Networks, scenes: Sequence[SceneFactors], scale: float, seeds: Sequence[int]
+) -> Denoiser:
     """No guidance, and no text: what the scale is makes no difference."""
     return networks.without_text(len(scenes))
 
 
-def by_text(networks: Networks, scenes: Sequence[SceneFactors], scale: float) -> Denoiser:
+def by_text(
+    networks: Networks, scenes: Sequence[SceneFactors], scale: float, seeds: Sequence[int]
+) -> Denoiser:
     """Classifier-free guidance by the captions."""
     text = networks.sd.encode_text([caption(one) for one in scenes])
     null = networks.sd.encode_text([""]).expand_as(text)
     return networks.sd.denoiser(text, null, scale)
 
 
-def by_classifier(networks: Networks, scenes: Sequence[SceneFactors], scale: float) -> Denoiser:
+def by_classifier(
+    networks: Networks, scenes: Sequence[SceneFactors], scale: float, seeds: Sequence[int]
+) -> Denoiser:
     """Classifier guidance by all of the scenes' labels."""
     return classifier(
         networks.without_text(len(scenes)),
@@ -115,7 +163,9 @@ def by_classifier(networks: Networks, scenes: Sequence[SceneFactors], scale: flo
     )
 
 
-def by_noisy_clip(networks: Networks, scenes: Sequence[SceneFactors], scale: float) -> Denoiser:
+def by_noisy_clip(
+    networks: Networks, scenes: Sequence[SceneFactors], scale: float, seeds: Sequence[int]
+) -> Denoiser:
     """CLIP guidance by the captions, by a CLIP that sees x_t."""
     network = networks.noisy_clip
     return clip(
@@ -127,7 +177,9 @@ def by_noisy_clip(networks: Networks, scenes: Sequence[SceneFactors], scale: flo
     )
 
 
-def by_clean_clip(networks: Networks, scenes: Sequence[SceneFactors], scale: float) -> Denoiser:
+def by_clean_clip(
+    networks: Networks, scenes: Sequence[SceneFactors], scale: float, seeds: Sequence[int]
+) -> Denoiser:
     """CLIP guidance by the captions, by CLIP itself, which sees the predicted clean picture."""
     network, size = networks.clip, networks.clip.vision_model.config.image_size
 
@@ -144,12 +196,63 @@ def by_clean_clip(networks: Networks, scenes: Sequence[SceneFactors], scale: flo
     )
 
 
+def by_calibrated(
+    networks: Networks, scenes: Sequence[SceneFactors], scale: float, seeds: Sequence[int]
+) -> Denoiser:
+    """Self-calibrated guidance by all of the scenes' labels."""
+    return self_calibrated(
+        networks.without_text(len(scenes)),
+        networks.calibrated,
+        answers(scenes),
+        scale,
+        networks.sd.scheduler.schedule,
+    )
+
+
+def by_map(
+    networks: Networks, scenes: Sequence[SceneFactors], scale: float, seeds: Sequence[int]
+) -> Denoiser:
+    """SpaText: the captions, and a map of what is where, one scale for both.
+
+    The masks are those of a drawing of each scene, its seed the picture's; their embeddings a prior's, from words.
+    """
+    sd, side = networks.spatial, networks.sd.unet.config.sample_size
+    maps = []
+    for one, seed in zip(scenes, seeds, strict=True):
+        masks = torch.from_numpy(draw_scene(one, np.random.default_rng(seed)).masks)[None]
+        words = [thing_captions(thing)[0] for thing in one.things]
+        embeddings = networks.text_to_embedding(words, [seed] * len(words))[None]
+        maps.append(spatial_map(masks.to(sd.device), embeddings, (side, side)))
+    spatial = torch.cat(maps)  # [B, D, h, w]
+    text = sd.encode_text([caption(one) for one in scenes])
+    nulls = [sd.encode_text([""]).expand_as(text), torch.zeros_like(spatial)]
+    guided = multi_conditional(with_map(sd.unet), [text, spatial], nulls, scale)
+    return sd.scheduler.schedule.as_denoiser(guided, sd.scheduler.kind)
+
+
+def by_embedding(
+    networks: Networks, scenes: Sequence[SceneFactors], scale: float, seeds: Sequence[int]
+) -> Denoiser:
+    """unCLIP: a prior draws embeddings for the captions, and the decoder is told these alone."""
+    sd = networks.unclip
+    embeddings = networks.text_to_embedding([caption(one) for one in scenes], seeds)
+    null = sd.encode_text([""]).expand(len(scenes), -1, -1)
+    return sd.denoiser(networks.condition(null, embeddings), null, scale)
+
+
 METHODS: dict[str, Method] = {
     "unguided": Method("nothing", (), by_nothing),
     "classifier_free": Method("classifier-free", ("text in the U-Net",), by_text),
     "classifier": Method("classifier", ("classifier of noisy latents",), by_classifier),
     "clip_noisy": Method("CLIP, on x_t", ("CLIP", "CLIP of noisy latents"), by_noisy_clip),
     "clip_clean": Method("CLIP, on the predicted picture", ("CLIP",), by_clean_clip),
+    "self_calibrated": Method(
+        "self-calibrated classifier", ("calibrated classifier of noisy latents",), by_calibrated
+    ),
+    "spatial": Method(
+        "spatial", ("text in the U-Net", "CLIP", "prior", "map in the U-Net"), by_map
+    ),
+    "unclip": Method("unCLIP", ("CLIP", "prior", "embedding in the U-Net"), by_embedding),
 }
 """By the names in ``data_samples/guidance``."""
 
@@ -198,7 +301,7 @@ def draw(
     sampler = sampling.get("sampler", sd.scheduler.sampler)
     noise, side = ImageNoise(seeds), sd.unet.config.sample_size
     z = sample(
-        METHODS[method].guide(networks, scenes, scale),
+        METHODS[method].guide(networks, scenes, scale, seeds),
         noise.draw((sd.vae.config.latent_channels, side, side), sd.device),  # [B, C, h, w]
         sd.scheduler.schedule,
         sampler=sampler,

@@ -50,7 +50,7 @@ def test_a_picture_does_not_depend_on_those_beside_it(networks, method):
 def test_the_classifier_is_pleased_by_what_it_guided(networks):
     log_probability = classifier_log_density(networks.classifier, answers(SCENES))
     z = ImageNoise(SEEDS).draw((4, 16, 16), torch.device("cpu"))
-    denoise = METHODS["classifier"].guide(networks, SCENES, 1.0)
+    denoise = METHODS["classifier"].guide(networks, SCENES, 1.0, SEEDS)
     free = networks.without_text(2)
     t = torch.full((2,), 300)
     uphill = free(z, t) - denoise(z, t)
