@@ -15,13 +15,15 @@ from minisd.models.contrastive import preprocess
 from minisd.pipeline import StableDiffusion
 from minisd.scenes import caption, held_out, one_factor_changes, scene_factors, scenes
 from minisd.training.lora import load_lora
-from tools.ship_miniature import card
+from tools.ship_miniature import TASKS, card
 
 diffusers.utils.logging.set_verbosity_error()
 diffusers.utils.logging.disable_progress_bar()
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 MINIATURE = SAMPLES / "miniature"
+STEERS = ("noisy-clip", "calibrated", "prior", "spatial", "unclip")
+STEERING = {folder for name in STEERS for folder in TASKS[name][1]}
 SETTINGS = {"steps": 25, "guidance_scale": 4, "progress": False, "output": "tensor"}
 
 
@@ -42,8 +44,10 @@ def fresh():
 
 
 def test_it_is_small():
-    files = [path for path in MINIATURE.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 20e6
+    sizes = {path: path.stat().st_size for path in MINIATURE.rglob("*") if path.is_file()}
+    extra = sum(n for path, n in sizes.items() if path.relative_to(MINIATURE).parts[0] in STEERING)
+    assert extra < 8e6
+    assert sum(sizes.values()) - extra < 20e6
 
 
 def test_nothing_that_ships_is_a_pickle():

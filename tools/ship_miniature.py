@@ -42,7 +42,11 @@ TASKS = {
 def ship(source: Path) -> None:
     """Copy what was trained there, and write the card."""
     trained = {name: source / "training" / name / "log.csv" for name in TASKS}
-    trained = {name: log for name, log in trained.items() if log.exists()}
+    trained = {
+        name: log
+        for name, log in trained.items()
+        if log.exists() and any((source / folder).exists() for folder in TASKS[name][1])
+    }
     for name, log in trained.items():
         for folder in (told for told in TASKS[name][1] if (source / told).exists()):
             shutil.copytree(source / folder, TARGET / folder, dirs_exist_ok=True)
