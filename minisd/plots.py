@@ -48,7 +48,9 @@ ROAD: dict[str, dict[str, str]] = {
         "training": "Training and sampling",
         "samplers": "Faster samplers",
     },
-    "Guidance": {},
+    "Guidance": {
+        "classifier": "By a classifier",
+    },
     "Stable Diffusion": {
         "vae": "The VAE",
         "clip": "CLIP",

@@ -13,7 +13,7 @@ from minisd.steering import METHODS, Networks, draw
 
 MINIATURE = Path(__file__).parents[1] / "data_samples" / "miniature"
 SCENES = [scene(i, 3, two=0.0).factors for i in range(2)]
-CLIMBERS = ("classifier", "clip_clean")
+CLIMBERS = ("classifier", "clip_noisy", "clip_clean")
 SEEDS = [3, 4]
 
 
