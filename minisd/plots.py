@@ -50,6 +50,7 @@ ROAD: dict[str, dict[str, str]] = {
     },
     "Guidance": {
         "classifier": "By a classifier",
+        "classifier_free": "Classifier-free",
     },
     "Stable Diffusion": {
         "vae": "The VAE",

@@ -577,4 +577,4 @@ for time in (10.0, 300.0, 600.0):
 #
 # ## The way on
 #
-# A classifier has to be trained, on noise, for each thing that you may want to ask. Classifier-free guidance has it all in the denoiser itself; {doc}`../stable_diffusion/pipeline` draws with it.
+# A classifier has to be trained, on noise, for each thing that you may want to ask. {doc}`classifier_free` has it all in the denoiser itself.
