@@ -3,7 +3,8 @@
 FOLDER holds the networks, such as ``data_samples/miniature``. SCORES is a JSON file that is added to, a row at a time,
 so that a run that was stopped goes on. A row is a method at a scale, over 256 prompts with one thing whose combination
 of object, colour and background was held out of training: what the scorer reads right, how far the pictures are from
-real scenes, how far apart two pictures of one prompt are, and the processor's time for a picture. Run it on one thread
+real scenes, how far apart two pictures of one prompt are, and the processor's time for a picture. "real" has the
+distance of real scenes of the same prompts, which is the best that can be had. Run it on one thread
 (``OMP_NUM_THREADS=1``); a row takes some minutes.
 """
 
@@ -14,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from miniature import fresh, prompts
 from torch import Tensor
@@ -21,6 +23,7 @@ from tqdm import tqdm
 
 from minisd.metrics import Scorer, frechet_distance, score
 from minisd.scenes import SceneFactors
+from minisd.scenes import draw as draw_scene
 from minisd.steering import METHODS, Networks, draw
 from minisd.training.data import as_input, pictures
 
@@ -29,8 +32,11 @@ SCALES = {
     "unguided": (1,),
     "classifier_free": (1, 2, 4, 8),
     "classifier": (1, 4, 8, 16, 32),
-    "clip_noisy": (1, 4, 16, 64),
-    "clip_clean": (1, 4),
+    "clip_noisy": (1, 4, 16),
+    "clip_clean": (1,),
+    "self_calibrated": (8,),
+    "spatial": (2, 4),
+    "unclip": (2, 4),
 }
 """Of each method; one that climbs a gradient wants larger ones."""
 
@@ -75,7 +81,11 @@ def main(folder: Path, target: Path, methods: list[str]) -> None:
     networks, scorer = Networks(folder), Scorer.from_pretrained(folder / "scorer")
     found = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
     scenes = as_input(pictures(fresh(PROMPTS, 5000, two=0.0)))
-    others = as_input(pictures(fresh(PROMPTS, 9000, two=0.0)))
+    # the best that can be had: real scenes of the very prompts
+    asked = [
+        draw_scene(one, np.random.default_rng(i)) for i, one in enumerate(prompts(PROMPTS, two=0.0))
+    ]
+    others = as_input(pictures(asked))
     real = scorer.features(scenes)
     found["real"] = {
         "frechet": frechet_distance(scorer.features(others), real),

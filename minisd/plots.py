@@ -51,6 +51,7 @@ ROAD: dict[str, dict[str, str]] = {
     "Guidance": {
         "classifier": "By a classifier",
         "classifier_free": "Classifier-free",
+        "clip_guidance": "By CLIP",
     },
     "Stable Diffusion": {
         "vae": "The VAE",

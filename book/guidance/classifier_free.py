@@ -519,4 +519,4 @@ print(f"less in the middle class than of all data: {bool(share[1] < 0.4)}; {100 
 #
 # ## The way on
 #
-# {doc}`../stable_diffusion/pipeline` builds the text side of this from the ground up.
+# {doc}`clip_guidance` goes back to a second network, one that hears any sentence. {doc}`../stable_diffusion/pipeline` draws with what you have built here.
