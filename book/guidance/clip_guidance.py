@@ -41,9 +41,7 @@ plt.show()
 #
 # GLIDE writes it for the mean of a DDPM step, with $\Sigma$ in place of the root. {doc}`classifier` shows that the two forms agree as the steps get small.
 #
-# ## When is a product a log-density?
-#
-# CLIP is trained to pick the right text among many, by a softmax over the products. So $\exp(f \cdot g)$ is proportional to $p(c \mid x) / p(c)$, if CLIP is perfect {cite}`oord2018representation`. Then the product is $\log p(c \mid x)$, up to a number that has no $x$ in it, and {eq}`clip-guidance-eps` is Bayes' rule again.
+# When is such a product a log-density? CLIP is trained to pick the right text among many, by a softmax over the products. So $\exp(f \cdot g)$ is proportional to $p(c \mid x) / p(c)$, if CLIP is perfect {cite}`oord2018representation`. Then the product is $\log p(c \mid x)$, up to a number that has no $x$ in it, and {eq}`clip-guidance-eps` is Bayes' rule again.
 #
 # On the mixture of the chapters before, such a perfect $f$ can be written down: an embedding with as many channels as there are classes, turned in space so that no channel stands for a class. The text embeddings are the turned axes.
 
