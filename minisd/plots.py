@@ -52,6 +52,7 @@ ROAD: dict[str, dict[str, str]] = {
         "classifier": "By a classifier",
         "classifier_free": "Classifier-free",
         "clip_guidance": "By CLIP",
+        "self_calibrated": "Self-calibrated",
     },
     "Stable Diffusion": {
         "vae": "The VAE",

@@ -340,4 +340,4 @@ print(f"between 40 and 70: {40 < learned < 70}")
 #
 # ## The way on
 #
-# How the CLIP that steers here is built and trained stands in {doc}`../stable_diffusion/clip`.
+# {doc}`self_calibrated` asks what a classifier can do when labels are few. How the CLIP that steers here is built and trained stands in {doc}`../stable_diffusion/clip`.
