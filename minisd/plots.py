@@ -53,6 +53,7 @@ ROAD: dict[str, dict[str, str]] = {
         "classifier_free": "Classifier-free",
         "clip_guidance": "By CLIP",
         "self_calibrated": "Self-calibrated",
+        "spatial": "In space",
     },
     "Stable Diffusion": {
         "vae": "The VAE",

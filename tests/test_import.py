@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "decoding": BUILT,
     "plots": BUILT | {"decoding"},
     "widgets": BUILT | {"decoding"},
+    "explorer": set(),
     "doctor": set(),
     "cli_nsd": {"nsd"},
     "cli": BUILT | {"decoding"} | FACES,
