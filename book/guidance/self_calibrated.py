@@ -409,4 +409,4 @@ print(f"same classifier: {torch.allclose(other_split(x, t).softmax(1), logits(x,
 #
 # ## The way on
 #
-# {doc}`../stable_diffusion/vae` opens the part in which these networks become a Stable Diffusion.
+# {doc}`spatial` leaves classes behind: it says what is to be where.

@@ -292,7 +292,7 @@ def picture_of(plan, prompt, seeds, scale=4.0, steps=12):
 plan = {"a large red bus": ellipse(17, 40, 30, 24), "a small blue dog": ellipse(49, 46, 18, 18)}
 made = picture_of(plan, "a bus and a dog on a grass field", range(4))
 
-# %% mystnb={"image": {"alt": "A plan with a red ellipse at the left and a blue one at the right, and four drawn scenes that follow it."}, "figure": {"caption": "A plan of two ellipses, and four pictures of it by the miniature, from four seeds.", "name": "spatial-plan"}}
+# %% mystnb={"image": {"alt": "A plan with a red ellipse at the left and a blue one at the right, and four drawn scenes with a red bus at the left and a dog at the right, blue in three of them."}, "figure": {"caption": "A plan of two ellipses, and four pictures of it by the miniature, from four seeds.", "name": "spatial-plan"}}
 from minisd.plots import image_grid
 
 sketch = torch.full((3, 64, 64), 0.8)
@@ -321,7 +321,7 @@ slider(
     (14, 26, 38, 50),
     label="middle of the bus, in pixels",
     caption='The plan has one ellipse, "a red bus", which moves from left to right. Two seeds, drawn by the miniature.',
-    alt="Two scenes with a red bus whose plan is at column {}.".format,
+    alt="Two scenes with a bus, from a plan whose ellipse is at column {}.".format,
     start=1,
 )
 
@@ -388,7 +388,7 @@ image_grid(torch.cat([truth, *(x[:6] for x in followed.values())]), columns=6)
 plt.show()
 
 # %% [markdown]
-# JUDGED
+# The map does what words do not: every thing is where it should be, and text and map together leave hardly anything wrong. From the map alone the background is left to chance, of course, since the map says nothing about it. Half of the colours are wrong, too: the miniature has learned to take things from the map, and colours mostly from the text.
 #
 # ## Exercises
 #
@@ -402,9 +402,9 @@ plt.show()
 # :class: dropdown
 # ```
 #
-# The larger scale has the larger say, and the background is the text's in any case, since the map says nothing about it.
+# The larger scale has the larger say. At (1, 6) something large and red sits where the ellipse was, though it is no proper bus: two conditions pull at one spot in different directions. The background is the text's in any case, since the map says nothing about it.
 
-# %% mystnb={"image": {"alt": "Three pictures for scales of text and map of 6 and 1, 3 and 3, and 1 and 6."}, "figure": {"caption": "The text says a blue cat on a beach, the map a red bus. Scales of text and map: (6, 1), (3, 3), (1, 6).", "name": "spatial-who-figure"}}
+# %% mystnb={"image": {"alt": "Three beach scenes. At 6 and 1 a blue cat. At 3 and 3 a blue cat with something beside it. At 1 and 6 a large red thing."}, "figure": {"caption": "The text says a blue cat on a beach, the map a red bus. Scales of text and map: (6, 1), (3, 3), (1, 6).", "name": "spatial-who-figure"}}
 bus = {"a large red bus": ellipse(32, 40, 34, 28)}
 settled = [
     picture_of(bus, "a large blue cat on a beach", (3,), scale)
@@ -444,4 +444,4 @@ print(f"a text and its picture: {compare(written)[0]:.2f}; two different picture
 #
 # ## The way on
 #
-# The prior can do more than fill maps. {doc}`../stable_diffusion/inpainting` has another way to say where: a mask on a picture that is there already.
+# The prior can do more than fill maps: with a decoder of its own it draws. {doc}`../stable_diffusion/inpainting` has another way to say where, a mask on a picture that is there already.
