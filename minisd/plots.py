@@ -54,6 +54,7 @@ ROAD: dict[str, dict[str, str]] = {
         "clip_guidance": "By CLIP",
         "self_calibrated": "Self-calibrated",
         "spatial": "In space",
+        "unclip": "unCLIP",
     },
     "Stable Diffusion": {
         "vae": "The VAE",

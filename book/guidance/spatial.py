@@ -444,4 +444,4 @@ print(f"a text and its picture: {compare(written)[0]:.2f}; two different picture
 #
 # ## The way on
 #
-# The prior can do more than fill maps: with a decoder of its own it draws. {doc}`../stable_diffusion/inpainting` has another way to say where, a mask on a picture that is there already.
+# The prior can do more than fill maps: in {doc}`unclip` it draws whole pictures. {doc}`../stable_diffusion/inpainting` has another way to say where, a mask on a picture that is there already.
