@@ -34,9 +34,9 @@ SCALES = {
     "classifier": (1, 4, 8, 16, 32),
     "clip_noisy": (1, 4, 16),
     "clip_clean": (1,),
-    "self_calibrated": (8,),
-    "spatial": (2, 4),
-    "unclip": (2, 4),
+    "self_calibrated": (16,),
+    "spatial": (4,),
+    "unclip": (2,),
 }
 """Of each method; one that climbs a gradient wants larger ones."""
 

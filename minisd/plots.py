@@ -55,6 +55,7 @@ ROAD: dict[str, dict[str, str]] = {
         "self_calibrated": "Self-calibrated",
         "spatial": "In space",
         "unclip": "unCLIP",
+        "side_by_side": "Side by side",
     },
     "Stable Diffusion": {
         "vae": "The VAE",

@@ -7,6 +7,7 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import normalize
 
 from minisd.checkpoints import load_clip
@@ -14,6 +15,7 @@ from minisd.metrics import Scorer, score
 from minisd.models.contrastive import preprocess
 from minisd.pipeline import StableDiffusion
 from minisd.scenes import caption, held_out, one_factor_changes, scene_factors, scenes
+from minisd.steering import METHODS
 from minisd.training.lora import load_lora
 from tools.ship_miniature import TASKS, card
 
@@ -64,6 +66,24 @@ def test_every_log_goes_to_the_end_of_its_run():
 def test_the_card_tells_the_scores_that_were_measured():
     scores = json.loads((MINIATURE / "scores.json").read_text())
     assert (MINIATURE / "README.md").read_text() == card(scores)
+
+
+def test_the_sheet_of_guidance_is_what_its_list_says():
+    told = json.loads((SAMPLES / "guidance" / "pictures.json").read_text())
+    rows = sum(map(len, told["methods"].values())) * len(told["seeds"])
+    with Image.open(SAMPLES / "guidance" / "pictures.jpg") as sheet:
+        assert sheet.size == (64 * len(told["asked"]), 64 * rows)
+    assert list(told["methods"]) == [method.title for method in METHODS.values()]
+
+
+def test_the_scores_of_guidance_are_of_its_methods():
+    scores = json.loads((SAMPLES / "guidance" / "scores.json").read_text())
+    assert set(scores) <= {"real", *METHODS}
+    best = {
+        name: max(row["all"] for row in rows) for name, rows in scores.items() if name != "real"
+    }
+    assert best["classifier_free"] >= 0.9
+    assert all(value > best["unguided"] for name, value in best.items() if name != "unguided")
 
 
 def test_diffusers_loads_it_and_draws_the_same(sd):

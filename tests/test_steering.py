@@ -13,7 +13,7 @@ from minisd.steering import METHODS, Networks, draw
 
 MINIATURE = Path(__file__).parents[1] / "data_samples" / "miniature"
 SCENES = [scene(i, 3, two=0.0).factors for i in range(2)]
-CLIMBERS = ("classifier", "clip_noisy", "clip_clean")
+CLIMBERS = ("classifier", "clip_noisy", "clip_clean", "self_calibrated")
 SEEDS = [3, 4]
 
 
@@ -39,7 +39,7 @@ def test_a_climber_at_scale_0_is_unguided(networks, method):
     )
 
 
-@pytest.mark.parametrize("method", ["unguided", "classifier_free", *CLIMBERS])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_picture_does_not_depend_on_those_beside_it(networks, method):
     both = draw(networks, method, SCENES, 2.0, SEEDS, steps=3)
     alone = draw(networks, method, SCENES[1:], 2.0, SEEDS[1:], steps=3)

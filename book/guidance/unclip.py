@@ -385,4 +385,4 @@ for name, way in (("texts", b - a), ("prior", q - p)):
 #
 # ## The way on
 #
-# {doc}`../stable_diffusion/vae` opens Part III, where every network of this part is built.
+# {doc}`side_by_side` lays all methods of this part beside each other.

@@ -19,11 +19,15 @@ ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 SCREENSHOTS = ROOT / "_build" / "screenshots"
 PAGES = toc_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))
-SLIDERS = [
-    name
-    for name in PAGES
-    if (path := HTML / f"{name}.html").is_file() and 'class="minisd-slider' in path.read_text()
-]
+
+
+def pages_with(figure: str) -> list[str]:
+    """Names of the built pages that hold such a figure."""
+    built = ((name, HTML / f"{name}.html") for name in PAGES)
+    return [n for n, path in built if path.is_file() and f'class="{figure}' in path.read_text()]
+
+
+SLIDERS, EXPLORERS = pages_with("minisd-slider"), pages_with("minisd-explorer")
 
 pytestmark = [
     pytest.mark.pages,
@@ -116,8 +120,9 @@ def test_first_page_leads_to_the_welcome(browser, base):
     assert not any(found.values()), found
 
 
-def test_book_has_sliders():
+def test_book_has_sliders_and_an_explorer():
     assert SLIDERS
+    assert EXPLORERS
 
 
 @pytest.mark.parametrize("name", SLIDERS)
@@ -136,6 +141,31 @@ def test_slider_moves_without_a_kernel(browser, base, name):
             assert shown_frames(page)[index] == [1]
             assert page.evaluate(f"{slider}.querySelector('output').textContent") != first
             page.screenshot(SCREENSHOTS / f"{name.replace('/', '-')}-slider-{index}.png")
+        assert page.errors == []
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_explorer_moves_without_a_kernel(browser, base, name):
+    with browser.open(f"{base}/{name}.html") as page:
+        figure = "document.querySelector('figure.minisd-explorer')"
+        window = f"{figure}.querySelector('[role=img]')"
+
+        def told():
+            """What the window says, and where its sheet is."""
+            return page.evaluate(
+                f"[{window}.getAttribute('aria-label'), {window}.style.backgroundPositionY]"
+            )
+
+        seen = [told()]
+        for control in ("select", "input:nth-of-type(1)"):
+            found = f"{figure}.querySelectorAll('{control}')"
+            for index in range(page.evaluate(f"{found}.length")):
+                page.evaluate(f"{found}[{index}].value = 1; {found}[{index}].oninput()")
+                seen.append(told())
+        assert len({label for label, _ in seen}) == len(seen) == 4
+        assert len({place for _, place in seen}) == len(seen)
+        page.evaluate(f"{figure}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        page.screenshot(SCREENSHOTS / f"{name.replace('/', '-')}-explorer.png")
         assert page.errors == []
 
 
