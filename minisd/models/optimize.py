@@ -133,7 +133,7 @@ class _Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         _refuse_gradients(x)
         conv = self.conv
-        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
+        if not _can_be_laid_out(x):
             return conv(x)
         shape = conv.padding, conv.stride, conv.dilation, conv.groups
         if self.size != x.shape:
@@ -142,6 +142,14 @@ class _Convolution(nn.Module):
         return torch.ops.mkldnn._convolution_pointwise(
             x, self.packed, conv.bias, *shape, "none", [], ""
         )
+
+
+def _can_be_laid_out(x: Tensor) -> bool:
+    if x.device.type != "cpu":
+        return False
+    # processors without AVX-512 have no bfloat16 convolution in oneDNN
+    half = x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return half or x.dtype == torch.float32
 
 
 def _refuse_gradients(*tensors: Tensor) -> None:

@@ -176,7 +176,8 @@ def test_euler_ancestral_steps_are_those_of_diffusers(steps: int) -> None:
     error = largest_error(
         scheduler, "euler_ancestral", evaluations=[1] * steps, sigma_space=True, noisy=True
     )
-    assert error <= 1e-6
+    # diffusers subtracts squares of sigmas in float32, which lie close to each other at 1000 steps
+    assert error <= (1e-6 if steps < 999 else 2e-6)
 
 
 @pytest.mark.parametrize("steps", STEPS)
