@@ -241,7 +241,7 @@ def by_embedding(
 
 
 METHODS: dict[str, Method] = {
-    "unguided": Method("nothing", (), by_nothing),
+    "unguided": Method("unguided", (), by_nothing),
     "classifier_free": Method("classifier-free", ("text in the U-Net",), by_text),
     "classifier": Method("classifier", ("classifier of noisy latents",), by_classifier),
     "clip_noisy": Method("CLIP, on x_t", ("CLIP", "CLIP of noisy latents"), by_noisy_clip),

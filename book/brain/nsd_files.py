@@ -578,7 +578,7 @@ print(text[text.index("\ndamaged") + 1 :].replace("; ", ";\n    "))
 for use in report.uses:
     if use.lacking:
         print(f"subject {use.subject} cannot {use.name}: needs {', '.join(use.lacking)}")
-cut.write_bytes(whole)
+_ = cut.write_bytes(whole)
 
 # %% [markdown]
 # A wrong folder is told apart from a missing file:

@@ -476,7 +476,7 @@ import json
 
 rows = json.loads((MINIATURE.parent / "guidance" / "scores.json").read_text())
 free, steps = rows["unguided"][0], sorted(rows["classifier"], key=lambda row: row["scale"])
-print(f"Fréchet distance of two sets of real scenes: {rows['real']['frechet']:.0f}")
+print(f"Fréchet distance of real scenes of the same wishes: {rows['real']['frechet']:.0f}")
 print("scale  object  colour  background  all    Frechet  spread")
 for row in [free | {"scale": 0}, *steps]:
     shares = [f"{100 * row[key]:3.0f} %" for key in ("object", "colour", "background", "all")]
@@ -502,7 +502,7 @@ axes[1].set(xlabel="spread", ylabel="Fréchet distance")
 plt.show()
 
 # %% [markdown]
-# Read the columns against each other. Each step up the scale makes the pictures more faithful and less diverse. The unguided ones are far from real scenes: under the empty text, which it saw in a tenth of its training, the miniature draws poorly, so guidance repairs pictures too, up to a point. There is no best scale, only the one for your purpose.
+# Read the columns against each other. Each step up the scale makes the pictures more faithful and less diverse. The unguided ones are far from real scenes: under the empty text, which it saw in a tenth of its training, the miniature draws poorly, so guidance repairs pictures too. The best come about as near as real scenes of the same wishes do. There is no best scale, only the one for your purpose.
 #
 # ## Exercises
 #
