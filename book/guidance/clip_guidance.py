@@ -81,7 +81,7 @@ print(
 )
 
 # %% [markdown]
-# ### No logarithm
+# ## No logarithm
 #
 # The report's equation (6) takes the gradient of $\log\bigl(f(x_t) \cdot g(c)\bigr)$. GLIDE has no logarithm there. By the chain rule it would be
 #
