@@ -33,7 +33,7 @@ SCALES = {
     "classifier_free": (1, 2, 4, 8),
     "classifier": (1, 4, 8, 16, 32),
     "clip_noisy": (1, 4, 16),
-    "clip_clean": (1,),
+    "clip_clean": (1, 4),
     "self_calibrated": (16,),
     "spatial": (4,),
     "unclip": (2,),
