@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -57,6 +59,14 @@ def check_voxels(fmri: NDArray | Tensor, voxels: int | None = None) -> Tensor:
         row, column = (~x.isfinite()).nonzero()[0].tolist()
         raise ValueError(f"fmri[{row}, {column}] is NaN or infinite")
     return x
+
+
+def check_alphas(alphas: Iterable[float]) -> tuple[float, ...]:
+    """Refuse penalties that are not above 0; give them in ascending order."""
+    found = tuple(sorted(float(alpha) for alpha in alphas))
+    if not found or not 0 < found[0] <= found[-1] < float("inf"):
+        raise ValueError(f"alphas is {found}; it must hold numbers above 0")
+    return found
 
 
 def check_folds(folds: int) -> None:

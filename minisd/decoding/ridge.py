@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from minisd.checkpoints.files import read_state_dict
 from minisd.checkpoints.saving import write_weights
-from minisd.decoding.checks import check_folds, check_inputs, check_voxels, make_folds
+from minisd.decoding.checks import check_alphas, check_folds, check_inputs, check_voxels, make_folds
 from minisd.extras import require
 
 
@@ -55,9 +55,7 @@ class RidgeSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alphas", tuple(sorted(float(a) for a in self.alphas)))
-        if not self.alphas or not 0 < self.alphas[0] <= self.alphas[-1] < float("inf"):
-            raise ValueError(f"alphas is {self.alphas}; it must hold numbers above 0")
+        object.__setattr__(self, "alphas", check_alphas(self.alphas))
         check_folds(self.folds)
         for name in ("block", "batch"):
             if getattr(self, name) < 1:
