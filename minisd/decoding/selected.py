@@ -165,7 +165,7 @@ def fit_selected(
 
 
 def select(x: Tensor, y: Tensor, voxels: int) -> Tensor:
-    """Find the K voxels of x [P, V] with the largest correlations, of either sign, to each of y [P, T]: int64 [T, K]."""
+    """Find the K voxels of x [P, V] that correlate most, of either sign, with each of y [P, T]: int64 [T, K]."""
     x, y = x - x.mean(0), y - y.mean(0)
     alike = (y.T @ x) / x.norm(dim=0).clamp(min=1e-12)  # y's own length changes no order
     return alike.abs().topk(voxels, dim=1).indices.sort(dim=1).values
