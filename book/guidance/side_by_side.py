@@ -107,11 +107,11 @@ for name, row in best.items():
 
 # %% mystnb={"image": {"alt": "One curve for each method: the share of wholly right pictures over the spread. Classifier-free guidance and those with more conditions lie at the top, methods that climb a gradient below; CLIP on the predicted picture spreads more than no guidance at all."}, "figure": {"caption": "All that was asked for is right, over the spread of pictures of one wish. Each point is a scale.", "name": "side-by-side-tradeoff"}}
 figure, axis = plt.subplots(figsize=(6.4, 3.4))
-for name in best:
+for i, name in enumerate(best):
     line = sorted(rows[name], key=lambda row: row["scale"])
-    axis.plot(
-        [r["spread"] for r in line], [100 * r["all"] for r in line], "o-", label=METHODS[name].title
-    )
+    x, y = ([row[key] for row in line] for key in ("spread", "all"))
+    colour = f"C{i - 1}" if i else "0.6"
+    axis.plot(x, [100 * share for share in y], "o-", c=colour, label=METHODS[name].title)
 axis.set(xlabel="spread", ylabel="all right (%)", ylim=(-2, 103))
 axis.legend(fontsize=7, loc="upper right")
 plt.show()
