@@ -1,0 +1,89 @@
+"""Feature inversion (Shen et al. 2019, PLOS Comp. Biol. 15): a picture is changed until CLIP sees what was decoded.
+
+No model of pictures has a part in it but a weak one: neighbours are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from minisd.decoding.reconstructor import Reconstructor
+from minisd.decoding.ridge import RidgeSettings
+from minisd.decoding.selected import SelectedSettings
+from minisd.decoding.targets import Features, Seen, digest, view_features
+from minisd.decoding.view import ViewSettings, best_units, view_loss
+from minisd.models.contrastive import CLIP
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """How the picture is changed.
+
+    Attributes
+    ----------
+    view : ViewSettings
+        What of CLIP's view is compared.
+    iterations : int
+        Of Adam, from grey on.
+    learning_rate : float
+    smoothness : float
+        Weight of the total variation, the mean step from pixel to pixel.
+    ridge : RidgeSettings or SelectedSettings
+    """
+
+    view: ViewSettings = field(default_factory=ViewSettings)
+    iterations: int = 200
+    learning_rate: float = 0.05
+    smoothness: float = 0.02
+    ridge: RidgeSettings | SelectedSettings = field(default_factory=RidgeSettings)
+
+
+class FeatureInversion(Reconstructor):
+    """CLIP's embedding and layers are decoded, and a picture is found that has them.
+
+    Parameters
+    ----------
+    clip : CLIP
+    size : int
+        Height and width of the pictures.
+    settings : InversionSettings
+    """
+
+    def __init__(self, clip: CLIP, size: int, settings: InversionSettings | None = None) -> None:
+        super().__init__()
+        self.clip, self.size, self.settings = clip, size, settings or InversionSettings()
+        self.ridge = self.settings.ridge
+        self.regions = dict.fromkeys(self.settings.view.names, "all")
+
+    @property
+    def checkpoint(self) -> str:
+        """Of CLIP's image tower and projection."""
+        return digest(self.clip.vision_model, self.clip.visual_projection)
+
+    def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
+        """Compute CLIP's embedding, [P, D], and layers, [P, U]."""
+        return view_features(self.clip, seen, self.settings.view.layers, progress)
+
+    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+        """Change grey pictures; chance has no part in it."""
+        units = best_units(self.decoders, self.settings.view)
+        raw = torch.zeros(len(seeds), 3, self.size, self.size, requires_grad=True)
+        optimizer = torch.optim.Adam([raw], self.settings.learning_rate)
+        for _ in tqdm(range(self.settings.iterations), desc="inversion", delay=2):
+            with torch.enable_grad():
+                x = raw.tanh()
+                rough = F.l1_loss(x[..., 1:], x[..., :-1], reduction="none").mean((1, 2, 3))
+                rough = rough + F.l1_loss(x[..., 1:, :], x[..., :-1, :], reduction="none").mean(
+                    (1, 2, 3)
+                )
+                loss = view_loss(self.clip, x, features, units, self.settings.view)
+                loss = (loss + self.settings.smoothness * rough).sum()
+                raw.grad = torch.autograd.grad(loss, raw)[0]
+            optimizer.step()
+        return raw.detach().tanh()
