@@ -3,12 +3,19 @@ from itertools import pairwise
 
 import pytest
 import torch
-from scipy.stats import ks_2samp
 
 from minisd.diffusion import SAMPLERS, ImageNoise, sample
 from minisd.guidance import classifier, classifier_log_density, guided_by_gradient
 from minisd.models.classifier import Classifier, ClassifierConfig
-from tests.guidance.exact import CONDITIONAL, DATA, POINTS, SCHEDULE, TIMES, logits
+from tests.guidance.exact import (
+    CONDITIONAL,
+    DATA,
+    POINTS,
+    SCHEDULE,
+    TIMES,
+    logits,
+    smallest_p,
+)
 
 DENOISE = DATA.denoiser(SCHEDULE)
 
@@ -29,14 +36,6 @@ def test_the_guided_score_is_the_analytic_one(label, scale):
     score, conditional = DATA.score(POINTS, a_bar), CONDITIONAL[label].score(POINTS, a_bar)
     got = SCHEDULE.convert(eps, POINTS, TIMES, "eps", "score")
     torch.testing.assert_close(got, score + scale * (conditional - score), rtol=1e-5, atol=1e-5)
-
-
-def smallest_p(samples, expected):
-    """Kolmogorov and Smirnov's two-sample test along four directions, each p times their number."""
-    ways = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
-    return min(
-        4 * ks_2samp((samples @ way).numpy(), (expected @ way).numpy()).pvalue for way in ways
-    )
 
 
 def test_samples_at_scale_1_follow_the_true_conditional_and_faults_are_seen():

@@ -6,6 +6,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import resca
 
 from minisd.diffusion import GaussianMixture, NoiseSchedule, sample
 from minisd.guidance import classifier_free, rescaled, scale_of_w, w_of_scale
+from tests.guidance.exact import CONDITIONAL, DATA, SCHEDULE, smallest_p
 
 
 def network(x_t, t, context):
@@ -56,6 +57,34 @@ def test_the_guided_score_is_that_of_the_data_plus_the_gradient_of_what_a_perfec
         expected = mixture.score(x_t, a_bar) + scale * steer
         score = schedule.convert(eps, x_t, t, "eps", "score")
         torch.testing.assert_close(score, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_samples_at_scale_1_follow_the_true_conditional_and_faults_are_seen():
+    denoisers = DATA.denoiser(SCHEDULE), CONDITIONAL[1].denoiser(SCHEDULE)
+
+    def exact(x_t, t, context):
+        told = context.flatten() > 0
+        eps = torch.empty_like(x_t)
+        for rows, denoise in zip((~told, told), denoisers, strict=True):
+            eps[rows] = denoise(x_t[rows], t[rows])
+        return eps
+
+    n, drawn = 1500, torch.Generator().manual_seed(0)
+    true, _ = CONDITIONAL[1].sample(n, drawn, dtype=torch.float64)
+    x_T = torch.randn(n, 2, generator=drawn, dtype=torch.float64)
+    told, untold = torch.ones(n, 1, 1), torch.zeros(n, 1, 1)
+
+    def p(way):
+        return smallest_p(sample(way, x_T, SCHEDULE, 30, "dpmpp_2m"), true)
+
+    assert p(classifier_free(exact, told, untold, 1.0)) > 0.05
+    # both predictions are mixed, and the mixture is the conditional one
+    assert p(classifier_free(exact, told, untold, 1.0 + 1e-9)) > 0.05
+    assert p(classifier_free(exact, told, untold, -1.0)) < 1e-6
+    assert p(classifier_free(exact, untold, told, 1.0)) < 1e-6
+    # the other convention's scale of no guidance, and one taken for the other
+    assert p(classifier_free(exact, told, untold, scale_of_w(0.0))) > 0.05
+    assert p(classifier_free(exact, told, untold, scale_of_w(1.0))) < 1e-6
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.7, 1.0])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minisd.diffusion import GaussianMixture, simple_loss
+from minisd.diffusion import GaussianMixture, sample, simple_loss
 from minisd.guidance.self_calibrated import (
     calibration_loss,
     energy_denoiser,
@@ -13,7 +13,15 @@ from minisd.guidance.self_calibrated import (
     self_calibrated,
 )
 from minisd.models.classifier import Classifier, ClassifierConfig
-from tests.guidance.exact import CONDITIONAL, DATA, POINTS, SCHEDULE, TIMES, logits
+from tests.guidance.exact import (
+    CONDITIONAL,
+    DATA,
+    POINTS,
+    SCHEDULE,
+    TIMES,
+    logits,
+    smallest_p,
+)
 
 DENOISE = DATA.denoiser(SCHEDULE)
 
@@ -39,6 +47,26 @@ def test_with_an_exact_energy_the_guided_score_is_the_analytic_one(denoise, labe
     score, conditional = DATA.score(POINTS, a_bar), CONDITIONAL[label].score(POINTS, a_bar)
     got = SCHEDULE.convert(eps, POINTS, TIMES, "eps", "score")
     torch.testing.assert_close(got, score + scale * (conditional - score), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("denoise", [None, DENOISE], ids=["alone", "as in the paper"])
+def test_samples_at_scale_1_follow_the_true_conditional_and_faults_are_seen(denoise):
+    drawn = torch.Generator().manual_seed(0)
+    true, _ = CONDITIONAL[1].sample(1500, drawn, dtype=torch.float64)
+    x_T = torch.randn(1500, 2, generator=drawn, dtype=torch.float64)
+    guided = self_calibrated(denoise, logits, 1, 1.0, SCHEDULE)
+
+    def without_root(x_t, t):
+        eps, root = DENOISE(x_t, t), (1 - SCHEDULE.alpha_bar_at(t)).sqrt()[:, None]
+        return eps + (guided(x_t, t) - eps) / root
+
+    ways = [guided, self_calibrated(denoise, logits, 1, -1.0, SCHEDULE), without_root]
+    with torch.no_grad():
+        right, *faulty = (
+            smallest_p(sample(way, x_T, SCHEDULE, 30, "dpmpp_2m"), true) for way in ways
+        )
+    assert right > 0.05
+    assert max(faulty) < 1e-6
 
 
 def test_an_exact_energy_is_the_density_and_the_denoiser():
