@@ -78,7 +78,8 @@ def rescaled(
     Parameters
     ----------
     network, conditional, unconditional, scale
-        As for `classifier_free`. What is rescaled is what the network predicts, eps or v.
+        As for `classifier_free`. What is rescaled is what the network predicts, which in the paper is v: rescaling eps
+        mends nothing, since a smaller eps leaves more of the noise in.
     phi : float
         Share of the rescaled prediction, 0 to 1; 0 is classifier-free guidance. The paper takes 0.7.
 
