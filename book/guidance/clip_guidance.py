@@ -108,7 +108,10 @@ print(f"the quotient points the other way: {bool(((quotient * uphill).sum(1) < 0
 # A CLIP that comes from somewhere has seen clean pictures. The sampler needs its gradient at $x_t$, where there is noise. There are two ways out. Train a CLIP on noisy pictures, as GLIDE does. Or show the clean CLIP not $x_t$ but what the denoiser takes for the clean picture behind it:
 #
 # $$
-# \hat x_0(x_t) = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \varepsilon_\theta(x_t, t)}{\sqrt{\bar\alpha_t}}, \qquad \text{steer by } \nabla_{x_t} \bigl( f(\hat x_0(x_t)) \cdot g(c) \bigr) .
+# \begin{gathered}
+# \hat x_0(x_t) = \frac{x_t - \sqrt{1 - \bar\alpha_t}\; \varepsilon_\theta(x_t, t)}{\sqrt{\bar\alpha_t}} , \\
+# \text{steer by } \nabla_{x_t} \bigl( f(\hat x_0(x_t)) \cdot g(c) \bigr) .
+# \end{gathered}
 # $$ (clip-guidance-clean)
 #
 # {cite:t}`bansal2023universal` call it forward universal guidance. The gradient goes back through the denoiser, so a step costs about three times as much. In `minisd.guidance.clip` it is `on="clean"`. The cell checks it where a linear $f$ and one Gaussian make it exact: a product tilts a Gaussian into another one.
@@ -166,8 +169,10 @@ with torch.no_grad():
         for name, embedding in seen.items():
             right = ((embedding @ texts.T).argmax(1) == truth).float().mean()
             marks.setdefault(name, []).append(float(right))
+print(f"{'read right, in %, at t =':31}", " ".join(f"{time:4}" for time in times))
 for name, line in marks.items():
-    print(f"{name.replace('$', ''):26}", " ".join(f"{100 * m:4.0f}" for m in line))
+    plain = name.replace("$", "").replace(r"\hat x_0", "the predicted x_0")
+    print(f"{plain:31}", " ".join(f"{100 * m:4.0f}" for m in line))
 
 # %% mystnb={"image": {"alt": "Three falling curves of the share of objects read right over the time. The clean CLIP on noisy latents falls first. The clean CLIP on the predicted picture falls later. The noisy CLIP keeps the longest, and at late times all are near chance."}, "figure": {"caption": "Objects read right, of 32 scenes, over the time of the noise. Dashed: chance.", "name": "clip-guidance-exam"}}
 figure, axis = plt.subplots(figsize=(5.2, 2.8))
@@ -247,6 +252,7 @@ shown = {
     "clean CLIP, 1": rows[2],
 }
 liking = {}
+print("                    CLIP  judge, of 6: object  colour  background")
 with torch.no_grad():
     wish = networks.clip_text([caption(one) for one in asked], torch.tensor(0.0))
     for name, pictures in shown.items():
@@ -255,10 +261,8 @@ with torch.no_grad():
         )
         liking[name] = float(likes.mean())
         right = score(scorer.read(pictures), asked)
-        kinds = " ".join(
-            f"{kind} {round(6 * right[kind])}" for kind in ("object", "colour", "background")
-        )
-        print(f"{name:19} CLIP {liking[name]:.2f}   judge, of 6: {kinds}")
+        seen = [round(6 * right[kind]) for kind in ("object", "colour", "background")]
+        print(f"{name:19} {liking[name]:.2f} {seen[0]:19} {seen[1]:7} {seen[2]:11}")
 
 # %% [markdown]
 # Compare the rows of the noisy CLIP and of real scenes. To CLIP the steered pictures are nearly as good as real ones. The judge finds the right object in a third of them. A network that is climbed is pleased by what it climbed to; you can please it without drawing the thing. Never measure a method by the network that steered it. Both CLIPs here
