@@ -69,7 +69,7 @@ except ValueError as error:
 # ## Where embeddings come from
 #
 # To train such a model you need pictures with their maps, and nobody writes down what is where. SpaText takes the pictures alone. A segmentation network finds the things, each is cut out, and *CLIP's image encoder* embeds it. The picture world knows its masks, so nothing has to be found. The cell cuts a thing out, and shows the map by how near
-# each of its cells is to the text of each thing.
+# each of its cells is to the embedding of each thing.
 
 # %%
 from pathlib import Path
@@ -370,15 +370,11 @@ def follow(scale):
 
 
 followed = {name: follow(scale) for name, scale in ways.items()}
+kinds = ("object", "colour", "place", "relation", "background")
+print("right of 12    " + "".join(f"{kind:>12}" for kind in kinds))
 for name, pictures in followed.items():
     right = score(scorer.read(pictures), asked)
-    print(
-        f"{name:13} of 12:",
-        ", ".join(
-            f"{kind} {round(12 * right[kind])}"
-            for kind in ("object", "colour", "place", "relation", "background")
-        ),
-    )
+    print(f"{name:15}" + "".join(f"{round(12 * right[kind]):12}" for kind in kinds))
 
 # %% mystnb={"image": {"alt": "Four rows of six scenes of two things: the true ones, and those drawn from the text alone, from text and map, and from the map alone. Those with a map have the things where the true ones have them."}, "figure": {"caption": "From above: the true scenes, from the text alone, from text and map, from the map alone.", "name": "spatial-followed"}}
 truth = (
