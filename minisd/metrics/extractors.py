@@ -59,8 +59,8 @@ def extractor(
 ) -> Extractor:
     """Make one of `NETWORKS` an extractor.
 
-    `weights` is the path of its file. Pictures are resized by antialiased bilinear interpolation, as by torchvision since
-    0.17, `batch` at once.
+    `weights` is the path of its file. Pictures are resized by antialiased bilinear interpolation (torchvision's since
+    0.17), `batch` at once.
 
     Raises
     ------
