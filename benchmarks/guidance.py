@@ -58,7 +58,7 @@ def drawn(
     return torch.cat(parts)
 
 
-def seconds(networks: Networks, rounds: int = 3, count: int = 8) -> dict[str, float]:
+def seconds(networks: Networks, rounds: int = 2, count: int = 8) -> dict[str, float]:
     """The processor's time for a picture by each method, at a scale other than 1; the least of some rounds."""
     found = dict.fromkeys(SCALES, float("inf"))
     scenes = prompts(count, two=0.0)

@@ -78,12 +78,17 @@ def test_the_sheet_of_guidance_is_what_its_list_says():
 
 def test_the_scores_of_guidance_are_of_its_methods():
     scores = json.loads((SAMPLES / "guidance" / "scores.json").read_text())
-    assert set(scores) <= {"real", *METHODS}
-    best = {
-        name: max(row["all"] for row in rows) for name, rows in scores.items() if name != "real"
-    }
-    assert best["classifier_free"] >= 0.9
+    assert set(scores) == {"real", "seconds", *METHODS}
+    assert set(scores["seconds"]) == set(METHODS)
+    scales = {name: {row["scale"] for row in scores[name]} for name in METHODS}
+    assert all(len(found) > 1 for name, found in scales.items() if name != "unguided")
+    best = {name: max(row["all"] for row in scores[name]) for name in METHODS}
     assert all(value > best["unguided"] for name, value in best.items() if name != "unguided")
+    # the miniature's own bar, at the scale that it draws with
+    shipped = next(row for row in scores["classifier_free"] if row["scale"] == 4)
+    bar = {"object": 0.95, "colour": 0.95, "background": 0.98, "place": 0.9, "all": 0.85}
+    assert all(shipped[kind] >= least for kind, least in bar.items()), shipped
+    assert best["classifier_free"] >= 0.9
 
 
 def test_diffusers_loads_it_and_draws_the_same(sd):
