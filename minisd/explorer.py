@@ -190,7 +190,7 @@ def explorer(
     first = told["scales"][0][0]
     alt = f"{told['titles'][0]}, scale {first}, seed {told['seeds'][0]}: {told['asked']}"
     above = "".join(
-        f'<span style="flex:1;text-align:center;font-size:.75em">{html.escape(one)}</span>'
+        f'<span style="flex:1;text-align:center;font-size:.75em;padding:0 .4em">{html.escape(one)}</span>'
         for one in asked
     )
     page = (

@@ -23,13 +23,13 @@ from minisd.steering import METHODS, Networks, draw
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 SCALES = {
     "unguided": (1.0,),
-    "classifier": (4.0, 32.0),
-    "classifier_free": (1.0, 4.0),
-    "clip_noisy": (4.0, 16.0),
-    "clip_clean": (1.0,),
-    "self_calibrated": (16.0,),
+    "classifier": (1.0, 8.0, 32.0),
+    "classifier_free": (1.0, 4.0, 8.0),
+    "clip_noisy": (1.0, 4.0, 16.0),
+    "clip_clean": (1.0, 4.0),
+    "self_calibrated": (1.0, 8.0, 32.0),
     "spatial": (1.0, 4.0),
-    "unclip": (1.0, 2.0),
+    "unclip": (1.0, 2.0, 4.0),
 }
 SEEDS, WISHES = (0, 1, 2), 3
 
