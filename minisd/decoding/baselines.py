@@ -15,10 +15,13 @@ from minisd.decoding.selected import SelectedSettings
 from minisd.decoding.targets import (
     Features,
     Seen,
+    at_once,
     digest,
     latents,
+    picture_size,
     text_embeddings,
 )
+from minisd.extras import require
 from minisd.pipeline import StableDiffusion
 
 
@@ -40,9 +43,9 @@ class Blur(Reconstructor):
         self.sd, self.ridge = sd, ridge or RidgeSettings()
 
     @property
-    def checkpoint(self) -> str:
+    def checkpoints(self) -> dict[str, str]:
         """Of the autoencoder."""
-        return digest(self.sd.vae)
+        return {"z": digest(self.sd.vae)}
 
     def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
         """Compute z, [P, 4, h, w]."""
@@ -51,7 +54,8 @@ class Blur(Reconstructor):
     def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
         """Decode; chance has no part in it."""
         z = features["z"].to(self.sd.device)
-        return torch.cat([self.sd.decode(part) for part in z.split(16)]).clamp(-1, 1)
+        parts = z.split(at_once(picture_size(self.sd)))
+        return torch.cat([self.sd.decode(part) for part in parts]).clamp(-1, 1)
 
 
 class TextOnly(Reconstructor):
@@ -63,7 +67,11 @@ class TextOnly(Reconstructor):
     steps : int
         Of DDIM.
     guidance_scale : float
+    contrast : float
+        Of c; see `Reconstructor`.
     ridge : RidgeSettings or SelectedSettings
+    tokens : int, optional
+        Of c; all if None.
     """
 
     regions: ClassVar = {"c": "all"}
@@ -73,29 +81,36 @@ class TextOnly(Reconstructor):
         sd: StableDiffusion,
         steps: int = 50,
         guidance_scale: float = 5.0,
+        contrast: float = 1.0,
         ridge: RidgeSettings | SelectedSettings | None = None,
+        tokens: int | None = None,
     ) -> None:
         super().__init__()
+        self.tokens = tokens
         self.sd, self.steps, self.guidance_scale = sd, steps, guidance_scale
+        self.contrast = {"c": contrast}
         self.ridge = ridge or RidgeSettings()
 
     @property
-    def checkpoint(self) -> str:
+    def checkpoints(self) -> dict[str, str]:
         """Of the text encoder."""
-        return digest(self.sd.text_encoder)
+        return {"c": digest(self.sd.text_encoder)}
 
     def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
         """Compute c, [P, M, C]."""
-        return {"c": text_embeddings(self.sd, seen, progress=progress)}
+        return {"c": text_embeddings(self.sd, seen, self.tokens, progress=progress)}
 
     def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
         """Text to image under c."""
+        c = features["c"].to(self.sd.device)
+        null = self.sd.encode_text([""])[:, : c.shape[1]].expand_as(c)
         return self.sd.text_to_image(
-            features["c"],
+            c,
+            negative_prompt=null,
             steps=self.steps,
             guidance_scale=self.guidance_scale,
             seed=list(seeds),
-            batch_size=16,
+            batch_size=at_once(picture_size(self.sd)),
             sampler="ddim",
             output="tensor",
         )
@@ -111,3 +126,13 @@ def random_pictures(seen: Seen, size: int, count: int, seed: int = 0) -> Tensor:
     """Give training pictures by chance, [count, 3, size, size]: sharp, and of something else."""
     rows = np.random.default_rng(seed).integers(len(seen), size=count)
     return seen[rows].pictures(size)
+
+
+def blurred_truth(seen: Seen, size: int, width: float = 0.1) -> Tensor:
+    """Blur the very pictures, by a Gaussian whose standard deviation is a share of the picture's width.
+
+    This is no system: it has seen what it is to reconstruct.
+    """
+    filters = require("scipy.ndimage", "brain")
+    sigma = (0, 0, width * size, width * size)
+    return torch.from_numpy(filters.gaussian_filter(seen.pictures(size).numpy(), sigma))

@@ -73,10 +73,10 @@ class GaborIdentification(Reconstructor):
         self.ridge = self.settings.ridge
 
     @property
-    def checkpoint(self) -> str:
+    def checkpoints(self) -> dict[str, str]:
         """The filters, since nothing is learned."""
         s = self.settings
-        return f"log-Gabor {s.size} {s.orientations} {s.wavelengths} {s.grid}"
+        return {"voxels": f"log-Gabor {s.size} {s.orientations} {s.wavelengths} {s.grid}"}
 
     def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
         """Compute Gabor energy, [P, F]."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from minisd.decoding.reconstructor import Reconstructor
 from minisd.decoding.ridge import RidgeSettings
 from minisd.decoding.selected import SelectedSettings
-from minisd.decoding.targets import Features, Seen, digest, view_features
+from minisd.decoding.targets import BATCH, Features, Seen, image_digest, view_features
 from minisd.decoding.view import ViewSettings, best_units, view_loss
 from minisd.models.contrastive import CLIP
 
@@ -62,18 +62,27 @@ class FeatureInversion(Reconstructor):
         self.regions = dict.fromkeys(self.settings.view.names, "all")
 
     @property
-    def checkpoint(self) -> str:
-        """Of CLIP's image tower and projection."""
-        return digest(self.clip.vision_model, self.clip.visual_projection)
+    def checkpoints(self) -> dict[str, str]:
+        """Of CLIP's image tower."""
+        return dict.fromkeys(self.regions, image_digest(self.clip))
 
     def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
         """Compute CLIP's embedding, [P, D], and layers, [P, U]."""
         return view_features(self.clip, seen, self.settings.view.layers, progress)
 
     def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
-        """Change grey pictures; chance has no part in it."""
-        units = best_units(self.decoders, self.settings.view)
-        raw = torch.zeros(len(seeds), 3, self.size, self.size, requires_grad=True)
+        """Change grey pictures, some at a time; chance has no part in it."""
+        parts, device = [], self.clip.logit_scale.device
+        for at in range(0, len(seeds), BATCH):
+            some = {name: values[at : at + BATCH].to(device) for name, values in features.items()}
+            parts.append(self._invert(some, min(BATCH, len(seeds) - at)))
+        return torch.cat(parts)
+
+    def _invert(self, features: Mapping[str, Tensor], count: int) -> Tensor:
+        units, size = best_units(self.decoders, self.settings.view), self.size
+        raw = torch.zeros(
+            count, 3, size, size, requires_grad=True, device=self.clip.logit_scale.device
+        )
         optimizer = torch.optim.Adam([raw], self.settings.learning_rate)
         for _ in tqdm(range(self.settings.iterations), desc="inversion", delay=2):
             with torch.enable_grad():

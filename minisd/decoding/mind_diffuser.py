@@ -25,17 +25,20 @@ from minisd.decoding.targets import (
     Features,
     Seen,
     digest,
+    image_digest,
     latents,
     text_embeddings,
     view_features,
 )
-from minisd.decoding.view import ViewSettings, best_units, view_loss
+from minisd.decoding.view import ViewSettings, best_units, expected_loss, view_loss
 from minisd.diffusion import Denoiser, ImageNoise, sample
 from minisd.models.contrastive import CLIP
 from minisd.pipeline import StableDiffusion
 from minisd.settings import steps_walked
 
 Moved = Literal["z and c", "z"]
+Without = Literal["", "z", "c"]
+Stop = Literal["expected", "never"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,22 @@ class MindDiffuserSettings:
     guidance_scale : float
     tokens : int, optional
         Of the text embedding that is decoded; the code's 15 of 77 hold all but the longest captions. None is all.
+    contrast : float
+        Of c; see `Reconstructor`. 1 is the paper's.
+    without : {"", "z", "c"}
+        What is left out, to see what it is for: without z the walk begins at noise alone, with all of its steps;
+        without c it is under the empty text.
     view : ViewSettings
         What of CLIP's view is compared.
     moved : {"z and c", "z"}
         The paper moves both, the published code z alone.
     iterations : int
-        0 leaves stage 2 out. The iterate that fits the decoded features best is kept: nothing of the truth is known.
+        At most so many; 0 leaves stage 2 out. The iterate that fits the decoded features best is kept: nothing of the
+        truth is known.
+    stop : {"expected", "never"}
+        A picture is moved no more once it fits the decoded features as well as the true picture can be expected to;
+        see `minisd.decoding.view.expected_loss`. The published code never stops, the paper's figures stop picture by
+        picture.
     inner_steps : int
         Of DDIM in each iteration, before strength is taken. Fewer than `steps` are a coarser picture of the same walk.
     carried : int, optional
@@ -79,9 +92,12 @@ class MindDiffuserSettings:
     strength: float = 0.74
     guidance_scale: float = 5.0
     tokens: int | None = 15
+    contrast: float = 1.0
+    without: Without = ""
     view: ViewSettings = field(default_factory=ViewSettings)
     moved: Moved = "z and c"
     iterations: int = 300
+    stop: Stop = "expected"
     inner_steps: int = 50
     carried: int | None = None
     learning_rate: float = 0.01
@@ -94,6 +110,10 @@ class MindDiffuserSettings:
             steps_walked(getattr(self, name), self.strength)
         if self.moved not in get_args(Moved):
             raise ValueError(f"moved is {self.moved!r}; it must be one of {get_args(Moved)}")
+        if self.stop not in get_args(Stop):
+            raise ValueError(f"stop is {self.stop!r}; it must be one of {get_args(Stop)}")
+        if self.without not in get_args(Without):
+            raise ValueError(f"without is {self.without!r}; it must be one of {get_args(Without)}")
         if self.iterations < 0 or (self.carried is not None and self.carried < 0):
             raise ValueError(
                 f"iterations is {self.iterations} and carried {self.carried}; they must be 0 or more"
@@ -117,12 +137,17 @@ class MindDiffuser(Reconstructor):
         super().__init__()
         self.sd, self.clip, self.settings = sd, clip, settings or MindDiffuserSettings()
         self.ridge = self.settings.ridge
+        self.contrast = {"c": self.settings.contrast}
         self.regions = dict.fromkeys(("z", "c", *self.settings.view.names), "all")
 
     @property
-    def checkpoint(self) -> str:
+    def checkpoints(self) -> dict[str, str]:
         """Of the autoencoder, the text encoder and CLIP's image tower."""
-        return digest(self.sd.vae, self.sd.text_encoder, self.clip.vision_model)
+        return {
+            **dict.fromkeys(self.settings.view.names, image_digest(self.clip)),
+            "z": digest(self.sd.vae),
+            "c": digest(self.sd.text_encoder),
+        }
 
     def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
         """Compute z [P, 4, h, w], c [P, M, C], CLIP's embedding [P, D], and each layer [P, U]."""
@@ -138,12 +163,21 @@ class MindDiffuser(Reconstructor):
         for at in range(0, len(seeds), size):
             rows = slice(at, at + size)
             some = {name: values[rows].to(self.sd.device) for name, values in features.items()}
+            if self.settings.without:
+                some = self.leave_out(some)
             z, c = some["z"], some["c"]
             if self.settings.iterations:
                 z, c = self.move(some, seeds[rows])
             with torch.no_grad():
                 parts.append(self.walk(z, c, seeds[rows], self.settings.steps))
         return torch.cat(parts).clamp(-1, 1)
+
+    def leave_out(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Put what says nothing in the place of z or c."""
+        if self.settings.without == "z":
+            return {**features, "z": torch.zeros_like(features["z"])}
+        c = features["c"]
+        return {**features, "c": self.sd.encode_text([""])[:, : c.shape[1]].expand_as(c)}
 
     def walk(
         self, z: Tensor, c: Tensor, seeds: Sequence[int], steps: int, carried: int | None = None
@@ -166,7 +200,8 @@ class MindDiffuser(Reconstructor):
         Tensor, shape [B, 3, H, W], in about [-1, 1]
         """
         scheduler = self.sd.scheduler
-        times = scheduler.times(steps, "ddim")[-steps_walked(steps, self.settings.strength) :]
+        strength = 1.0 if self.settings.without == "z" else self.settings.strength
+        times = scheduler.times(steps, "ddim")[-steps_walked(steps, strength) :]
         null = self.sd.encode_text([""])[:, : c.shape[1]].expand_as(c)
         denoise = self.sd.denoiser(c, null, self.settings.guidance_scale)
         if torch.is_grad_enabled():
@@ -193,6 +228,9 @@ class MindDiffuser(Reconstructor):
         settings = self.settings
         z, c = (features[name].detach().clone() for name in ("z", "c"))
         units = best_units(self.decoders, settings.view)
+        enough = torch.zeros(len(z), device=z.device)
+        if settings.stop == "expected":
+            enough = expected_loss(self.decoders, features, units, settings.view)
         moved = [z, c] if settings.moved == "z and c" else [z]
         best, least = [z.clone(), c.clone()], torch.full((len(z),), float("inf"), device=z.device)
         optimizer = torch.optim.Adam(
@@ -204,10 +242,12 @@ class MindDiffuser(Reconstructor):
                 x = self.walk(z, c, seeds, settings.inner_steps, settings.carried)
                 loss = view_loss(self.clip, x, features, units, settings.view)
                 grads = torch.autograd.grad(loss.sum(), moved)
-            better = loss.detach() < least
+            better = (loss.detach() < least) & (least > enough)
             least = torch.where(better, loss.detach(), least)
             for kept, now in zip(best, (z, c), strict=True):
                 kept[better] = now.detach()[better]
+            if (least <= enough).all():
+                break
             for part, grad in zip(moved, grads, strict=True):
                 part.grad = grad
             optimizer.step()

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import torch
@@ -18,13 +19,16 @@ from torch import Tensor
 from minisd.checkpoints.files import read_json
 from minisd.checkpoints.saving import write_json
 from minisd.decoding.responses import Responses
-from minisd.decoding.ridge import Ridge, RidgeSettings, fit_ridge
+from minisd.decoding.ridge import Ridge, RidgeSettings, compress, fit_ridge
 from minisd.decoding.selected import SelectedRidge, SelectedSettings, fit_selected
 from minisd.decoding.targets import Features, Seen
 
 RIDGES = {"Ridge": Ridge, "SelectedRidge": SelectedRidge}
 
 MANIFEST = "decoders.json"
+
+LOST = 1e-5
+"""Share of the predictions' variance that a fitted ridge regression may lose to become smaller."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +47,10 @@ class Decoder:
     region: str
     shape: tuple[int, ...]
 
-    def __call__(self, fmri: Responses) -> Tensor:
-        """Decode features, [N, *shape], rescaled."""
-        return self.ridge.predict(fmri.of(self.region)).float().unflatten(1, self.shape)
+    def __call__(self, fmri: Responses, contrast: float = 1.0) -> Tensor:
+        """Decode features, [N, *shape], rescaled; their distance from the training mean times the contrast."""
+        found, mean = self.ridge.predict(fmri.of(self.region)), self.ridge.mean
+        return (mean + contrast * (found - mean)).float().unflatten(1, self.shape)
 
 
 def fit_decoder(
@@ -56,8 +61,11 @@ def fit_decoder(
     progress: bool = True,
 ) -> Decoder:
     """Fit the regression that the settings are for; see `fit_ridge` and `fit_selected` for the errors."""
-    fit = fit_ridge if isinstance(settings, RidgeSettings) else fit_selected
-    ridge = fit(fmri.of(region), features, settings, progress=progress)
+    x = fmri.of(region)
+    if isinstance(settings, RidgeSettings):
+        ridge = compress(fit_ridge(x, features, settings, progress=progress), x, LOST)
+    else:
+        ridge = fit_selected(x, features, settings, progress=progress)
     return Decoder(ridge, region, features.shape[1:])
 
 
@@ -69,11 +77,15 @@ class Reconstructor(ABC):
     regions : mapping of str to str
         Of each kind of features that it decodes, the region that it decodes it from.
     ridge : RidgeSettings or SelectedSettings
+    contrast : mapping of str to float
+        How far decoded features are taken from the training mean, as a multiple, by kind; 1 where nothing is told. A
+        prediction with the spread of the features holds their signal at less than its full size, the rest is error.
     decoders : dict of str to Decoder
         Empty until it is fitted or loaded.
     """
 
     regions: Mapping[str, str]
+    contrast: Mapping[str, float] = MappingProxyType({})
     ridge: RidgeSettings | SelectedSettings
 
     def __init__(self) -> None:
@@ -90,8 +102,8 @@ class Reconstructor(ABC):
 
     @property
     @abstractmethod
-    def checkpoint(self) -> str:
-        """What stands for the weights that the features are of."""
+    def checkpoints(self) -> Mapping[str, str]:
+        """Of each kind of features, what stands for the weights that it is of."""
 
     def fit(self, fmri: Responses, seen: Seen, progress: bool = True) -> Self:
         """Fit the decoders.
@@ -130,7 +142,10 @@ class Reconstructor(ABC):
             If it is not fitted, or was fitted on another subject or on other voxels.
         """
         self._check(fmri)
-        return {name: decoder(fmri) for name, decoder in self.decoders.items()}
+        return {
+            name: decoder(fmri, self.contrast.get(name, 1.0))
+            for name, decoder in self.decoders.items()
+        }
 
     def _check(self, fmri: Responses) -> None:
         if not self.decoders:
@@ -167,40 +182,48 @@ class Reconstructor(ABC):
             raise ValueError("there are no decoders yet: call fit first")
         for name, decoder in self.decoders.items():
             decoder.ridge.save(folder / f"{name}.safetensors")
+        checkpoints = self.checkpoints
         told = {
-            name: {"kind": type(d.ridge).__name__, "region": d.region, "shape": list(d.shape)}
+            name: {
+                "kind": type(d.ridge).__name__,
+                "region": d.region,
+                "shape": list(d.shape),
+                "checkpoint": checkpoints[name],
+            }
             for name, d in self.decoders.items()
         }
-        manifest = {"voxels": self._voxels, "checkpoint": self.checkpoint, "decoders": told}
-        write_json(manifest, folder / MANIFEST)  # the last: where it is, all is
+        # the last: where it is, all is
+        write_json({"voxels": self._voxels, "decoders": told}, folder / MANIFEST)
 
     def load(self, folder: str | Path) -> Self:
-        """Take the decoders that `save` wrote.
+        """Take the decoders that `save` wrote, of this system or of another one that decodes the same and more.
 
         Raises
         ------
         ValueError
-            If they are not there or damaged, are of another system, or were fitted to features of other weights.
+            If they are not there or damaged, are from another region, or were fitted to features of other weights.
         """
         folder = Path(folder).expanduser()
         told = read_json(folder / MANIFEST)
-        kinds = told.get("decoders")
-        if not isinstance(kinds, dict) or set(kinds) != set(self.regions):
+        kinds, checkpoints = told.get("decoders"), self.checkpoints
+        if not isinstance(kinds, dict) or not set(self.regions) <= set(kinds):
             found = sorted(kinds) if isinstance(kinds, dict) else kinds
             raise ValueError(f"{folder} decodes {found}; this system needs {sorted(self.regions)}")
-        if told.get("checkpoint") != self.checkpoint:
-            raise ValueError(
-                f"{folder} decodes features of the checkpoint {told.get('checkpoint')}, and this system's is "
-                f"{self.checkpoint}; fit it again"
-            )
         decoders = {}
-        for name, one in kinds.items():
+        for name, region in self.regions.items():
+            one = kinds[name]
+            for key, wanted in (("region", region), ("checkpoint", checkpoints[name])):
+                if one.get(key) != wanted:
+                    raise ValueError(
+                        f"{folder}: the {key} of {name} is {one.get(key)!r}, and this system's is {wanted!r}; "
+                        "fit it again"
+                    )
             kind = RIDGES.get(one.get("kind"))
             if kind is None:
                 raise ValueError(
                     f"{folder}: {name} is of kind {one.get('kind')!r}; known are {tuple(RIDGES)}"
                 )
             ridge = kind.load(folder / f"{name}.safetensors")
-            decoders[name] = Decoder(ridge, one["region"], tuple(one["shape"]))
+            decoders[name] = Decoder(ridge, region, tuple(one["shape"]))
         self.decoders, self._voxels = decoders, str(told.get("voxels"))
         return self

@@ -15,7 +15,7 @@ from torch import Tensor
 from minisd.decoding.reconstructor import Reconstructor
 from minisd.decoding.ridge import RidgeSettings
 from minisd.decoding.selected import SelectedSettings
-from minisd.decoding.targets import Features, Seen, digest, image_embeddings
+from minisd.decoding.targets import Features, Seen, image_digest, image_embeddings
 from minisd.models.contrastive import CLIP
 
 
@@ -47,9 +47,9 @@ class Retrieval(Reconstructor):
         self._known: Tensor | None = None
 
     @property
-    def checkpoint(self) -> str:
-        """Of CLIP's image tower and projection."""
-        return digest(self.clip.vision_model, self.clip.visual_projection)
+    def checkpoints(self) -> dict[str, str]:
+        """Of CLIP's image tower."""
+        return {"embedding": image_digest(self.clip)}
 
     def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
         """Compute CLIP's embeddings, [P, D]."""

@@ -82,6 +82,8 @@ class Ridge:
         Penalty that was chosen.
     r2, correlation : float [T]
         Of the training features with what was predicted out of fold; an r2 below 0 is worse than their mean.
+    error : float [T]
+        Mean squared error of what was predicted out of fold, with the gain.
     """
 
     center: Tensor
@@ -92,6 +94,7 @@ class Ridge:
     alpha: Tensor
     r2: Tensor
     correlation: Tensor
+    error: Tensor
 
     def predict(self, fmri: NDArray | Tensor, rescale: bool = True) -> Tensor:
         """Predict features.
@@ -142,6 +145,8 @@ class Ridge:
             raise ValueError(
                 f"{path} holds {sorted(state)}, which is no ridge regression of minisd"
             )
+        # what ships is in half precision
+        state = {k: v.float() if v.dtype == torch.float16 else v for k, v in state.items()}
         return cls(**{"right": None, **state})
 
 
@@ -210,18 +215,20 @@ def fit_ridge(
     center = x.mean(0)
     x = x - center
     kernel = x @ x.T
-    starts = range(0, features.shape[1], settings.block)
-    parts = [
-        _fit_block(x, kernel, y, settings, splits)
-        for y in tqdm(
-            _blocks(features, starts, settings.block, x.dtype),
-            total=len(starts),
-            desc="ridge",
-            delay=2,
-            disable=not progress,
-        )
-    ]
-    whole = {name: torch.cat([part[name] for part in parts], dim=-1) for name in parts[0]}
+    T = features.shape[1]
+    starts = range(0, T, settings.block)
+    blocks = tqdm(
+        _blocks(features, starts, settings.block, x.dtype),
+        total=len(starts),
+        desc="ridge",
+        delay=2,
+        disable=not progress,
+    )
+    whole: dict[str, Tensor] = {}  # filled block by block, for the weights are large
+    for start, y in zip(starts, blocks, strict=True):
+        for name, part in _fit_block(x, kernel, y, settings, splits).items():
+            room = whole.setdefault(name, part.new_empty(*part.shape[:-1], T))
+            room[..., start : start + y.shape[1]] = part
     return Ridge(center.cpu(), right=None, **whole)
 
 
@@ -244,19 +251,21 @@ def compress(ridge: Ridge, fmri: NDArray | Tensor, lost: float = 1e-4) -> Ridge:
         The same one, if it would not become smaller.
     """
     x = check_voxels(fmri, len(ridge.center)).to(ridge.left) - ridge.center
-    spread = (x @ ridge.weights).std(0).clamp(min=1e-12)
-    scaled = ridge.weights / spread  # [V, T]
-    predicted = x @ scaled
+    weights = ridge.weights
+    predicted = x @ weights
+    spread = predicted.std(0).clamp(min=1e-12)
+    predicted /= spread
     values, vectors = torch.linalg.eigh((predicted @ predicted.T).double())  # ascending
     values = values.clamp(min=0)
     left_out = values.cumsum(0) / values.sum()
     rank = int((left_out > lost).sum())
-    V, T = scaled.shape
+    V, T = weights.shape
     if rank * (V + T) >= V * T:
         return ridge
     # the top directions of the features, from those of the pictures
     top = predicted.T @ vectors[:, -rank:].to(predicted) / values[-rank:].sqrt().to(predicted)
-    return Ridge(**{**vars(ridge), "left": scaled @ top, "right": (top.T * spread).contiguous()})
+    left = weights @ (top / spread[:, None])
+    return Ridge(**{**vars(ridge), "left": left, "right": (top.T * spread).contiguous()})
 
 
 def _fit_block(
@@ -285,30 +294,34 @@ def _fit_block(
         "left": (x.T @ dual.to(x)).cpu(),
         "mean": mean.cpu(),
         "alpha": alphas[chosen[0]],
-        **skill(error, power, predicted),
+        **skill(error, power, predicted, len(y)),
     }
 
 
-def skill(error: Tensor, power: Tensor, predicted: Tensor) -> dict[str, Tensor]:
+def skill(error: Tensor, power: Tensor, predicted: Tensor, count: int) -> dict[str, Tensor]:
     """Say how well features are predicted, and by what to rescale.
 
     Parameters
     ----------
     error, power, predicted : Tensor, shape [T]
         Sums over what lies out of fold, of the squares of errors, features and predictions.
+    count : int
+        Of how many pictures.
 
     Returns
     -------
     dict of Tensor, shape [T]
-        "r2", "correlation" and "gain" of `Ridge`. A feature that never varies has 0, 0 and 1.
+        "r2", "correlation", "gain" and "error" of `Ridge`. A feature that never varies has 0, 0, 1 and 0.
     """
     tiny = torch.finfo(error.dtype).tiny
     r2 = torch.where(power > tiny, 1 - error / power.clamp(min=tiny), torch.zeros_like(power))
     both = (power * predicted).sqrt()
     known = both > tiny
-    correlation = torch.where(known, (power + predicted - error) / 2 / both.clamp(min=tiny), 0.0)
+    product = (power + predicted - error) / 2  # of features and predictions
+    correlation = torch.where(known, product / both.clamp(min=tiny), 0.0)
     gain = torch.where(known & (r2 > 0), (power / predicted.clamp(min=tiny)).sqrt(), 1.0)
-    return {"r2": r2, "correlation": correlation, "gain": gain}
+    bold = (gain.square() * predicted - 2 * gain * product + power).clamp(min=0) / count
+    return {"r2": r2, "correlation": correlation, "gain": gain, "error": bold}
 
 
 def _blocks(

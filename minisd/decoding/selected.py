@@ -70,7 +70,7 @@ class SelectedRidge:
     chosen : int64 [T, K]
         The voxels of each feature.
     weights : float [T, K]
-    mean, gain, alpha, r2, correlation : float [T]
+    mean, gain, alpha, r2, correlation, error : float [T]
     """
 
     center: Tensor
@@ -81,6 +81,7 @@ class SelectedRidge:
     alpha: Tensor
     r2: Tensor
     correlation: Tensor
+    error: Tensor
 
     def predict(self, fmri: NDArray | Tensor, rescale: bool = True) -> Tensor:
         """Predict features, [N, T]; see `minisd.decoding.ridge.Ridge.predict`."""
@@ -199,7 +200,7 @@ def _fit_batch(
         "weights": weights,
         "mean": y.mean(0),
         "alpha": alphas,
-        **skill(error.gather(0, best)[0], power, predicted.gather(0, best)[0]),
+        **skill(error.gather(0, best)[0], power, predicted.gather(0, best)[0], len(y)),
     }
 
 

@@ -30,6 +30,8 @@ class TakagiSettings:
     strength : float
         Share of the steps that is walked; 1 makes nothing of z.
     guidance_scale : float
+    contrast : float
+        Of c; see `Reconstructor`. 1 is the paper's.
     ridge : RidgeSettings or SelectedSettings
     batch_size : int
         Pictures that are drawn at once.
@@ -38,6 +40,7 @@ class TakagiSettings:
     steps: int = 50
     strength: float = 0.8
     guidance_scale: float = 5.0
+    contrast: float = 1.0
     ridge: RidgeSettings | SelectedSettings = field(default_factory=RidgeSettings)
     batch_size: int = 16
 
@@ -60,11 +63,12 @@ class TakagiNishimoto(Reconstructor):
         super().__init__()
         self.sd, self.settings = sd, settings or TakagiSettings()
         self.ridge = self.settings.ridge
+        self.contrast = {"c": self.settings.contrast}
 
     @property
-    def checkpoint(self) -> str:
+    def checkpoints(self) -> dict[str, str]:
         """Of the autoencoder and the text encoder."""
-        return digest(self.sd.vae, self.sd.text_encoder)
+        return {"z": digest(self.sd.vae), "c": digest(self.sd.text_encoder)}
 
     def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
         """Compute z, [P, 4, h, w], and c, [P, M, C]."""

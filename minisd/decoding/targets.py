@@ -1,13 +1,15 @@
 """What is decoded: features of the pictures that were seen, from Stable Diffusion's networks and from CLIP's.
 
 P pictures, H W their height and width, h w those of a latent, M tokens, C channels of a token, D channels of CLIP's
-shared space. All are computed some pictures at a time, and a path maps the result into memory: 8,859 pictures of six
-layers of ViT-B/32 take 8 GB.
+shared space. All are computed some pictures at a time. 8,859 pictures of six layers of ViT-B/32 take 8 GB: what is
+large lies in a temporary file, or in one that a path names, and is mapped into memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,10 @@ from minisd.pipeline import StableDiffusion
 Features = NDArray[np.float32]
 
 BATCH = 32
+PIXELS = 2**19
+"""So many are with an autoencoder at once: two pictures of 512 pixels, whose widest features take 0.3 GB each."""
+LARGE = 10**9
+"""Bytes from which on features are on the disk, and no longer in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +71,8 @@ def latents(
     sd: StableDiffusion, seen: Seen, path: Path | None = None, progress: bool = True
 ) -> Features:
     """Encode pictures into scaled latents z, the mean of the autoencoder's distribution: float32 [P, 4, h, w]."""
-    parts = (sd.encode_image(x).float() for x in seen.batches(picture_size(sd)))
+    size = picture_size(sd)
+    parts = (sd.encode_image(x).float() for x in seen.batches(size, at_once(size)))
     return _collect(parts, len(seen), path, "latents", progress)
 
 
@@ -94,9 +101,11 @@ def text_embeddings(
         raise ValueError(f"tokens is {tokens}; it must be 2 to {most}")
 
     def parts() -> Iterator[Tensor]:
-        for nsd_id in seen.nsd_id.tolist():
-            text = sd.encode_text(list(seen.stimuli.captions(nsd_id)))  # [captions, M, C]
-            yield text[:, :tokens].float().mean(0, keepdim=True)
+        for start in range(0, len(seen), BATCH):
+            told = [seen.stimuli.captions(int(i)) for i in seen.nsd_id[start : start + BATCH]]
+            text = sd.encode_text([one for captions in told for one in captions])[:, :tokens]
+            of_each = text.float().split([len(captions) for captions in told])
+            yield torch.stack([one.mean(0) for one in of_each])  # [B, M, C]
 
     return _collect(parts(), len(seen), path, "text embeddings", progress)
 
@@ -105,8 +114,8 @@ def image_embeddings(
     clip: CLIP, seen: Seen, path: Path | None = None, progress: bool = True
 ) -> Features:
     """Embed pictures in CLIP's shared space, not normalised: float32 [P, D]."""
-    size = clip.vision_model.config.image_size
-    parts = (clip.encode_image(preprocess(x, size)).float() for x in seen.batches(size))
+    size, device = clip.vision_model.config.image_size, clip.logit_scale.device
+    parts = (clip.encode_image(preprocess(x.to(device), size)) for x in seen.batches(size))
     return _collect(parts, len(seen), path, "image embeddings", progress)
 
 
@@ -153,23 +162,33 @@ def view_features(
     clip: CLIP, seen: Seen, numbers: Sequence[int], progress: bool = True
 ) -> dict[str, Features]:
     """Compute "embedding", float32 [P, D], and "layer 1" and so on, [P, U] each, flattened; see `layers`."""
-    size = clip.vision_model.config.image_size
-    found: dict[str, list[Features]] = {}
+    size, device = clip.vision_model.config.image_size, clip.logit_scale.device
+    found: dict[str, Features] = {}
+    start = 0
     with (
         tqdm(total=len(seen), desc="layers", delay=2, disable=not progress) as bar,
         torch.no_grad(),
     ):
         for x in seen.batches(size):
-            for k, values in layers(clip, preprocess(x, size), numbers).items():
+            for k, values in layers(clip, preprocess(x.to(device), size), numbers).items():
                 name = f"layer {k}" if k else "embedding"
-                found.setdefault(name, []).append(values.flatten(1).float().cpu().numpy())
+                rows = values.flatten(1).cpu().numpy()
+                if name not in found:
+                    found[name] = _table((len(seen), rows.shape[1]))
+                found[name][start : start + len(x)] = rows
+            start += len(x)
             bar.update(len(x))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    return found
 
 
 def picture_size(sd: StableDiffusion) -> int:
     """Height and width of the pictures that the pipeline was trained on."""
     return sd.unet.config.sample_size * sd.vae.config.factor
+
+
+def at_once(size: int) -> int:
+    """How many pictures of a height and width an autoencoder encodes or decodes at once."""
+    return min(BATCH, max(1, PIXELS // size**2))
 
 
 def digest(*networks: nn.Module) -> str:
@@ -182,6 +201,11 @@ def digest(*networks: nn.Module) -> str:
     return found.hexdigest()[:16]
 
 
+def image_digest(clip: CLIP) -> str:
+    """Stand for the weights that embed pictures: CLIP's image tower and what projects it."""
+    return digest(clip.vision_model, clip.visual_projection)
+
+
 @torch.no_grad()
 def _collect(
     parts: Iterable[Tensor], count: int, path: Path | None, name: str, progress: bool
@@ -190,15 +214,20 @@ def _collect(
     with tqdm(total=count, desc=name, delay=2, disable=not progress) as bar, torch.no_grad():
         for part in parts:
             if out is None:
-                shape = (count, *part.shape[1:])
-                out = (
-                    np.empty(shape, np.float32)
-                    if path is None
-                    else np.lib.format.open_memmap(path, "w+", np.float32, shape)
-                )
+                out = _table((count, *part.shape[1:]), path)
             out[start : start + len(part)] = part.cpu().numpy()
             start += len(part)
             bar.update(len(part))
     if out is None:
         raise ValueError("seen has no pictures")
     return out
+
+
+def _table(shape: tuple[int, ...], path: Path | None = None) -> Features:
+    """Make room for features: in a file of the path, or in memory, or if they are large in a file that is nowhere."""
+    if path is not None:
+        return np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    if 4 * math.prod(shape) < LARGE:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)

@@ -15,7 +15,7 @@ from torch import Tensor
 from minisd.decoding.reconstructor import Reconstructor
 from minisd.decoding.ridge import RidgeSettings
 from minisd.decoding.selected import SelectedSettings
-from minisd.decoding.targets import Features, Seen, digest, image_embeddings, latents
+from minisd.decoding.targets import Features, Seen, digest, image_digest, image_embeddings, latents
 from minisd.models.contrastive import CLIP
 from minisd.models.image_condition import ImageCondition
 from minisd.models.prior import to_unit_variance
@@ -33,6 +33,8 @@ class UnCLIPSettings:
     strength : float
         Share of the steps that is walked from the decoded latent on; 1 leaves the latent out.
     guidance_scale : float
+    contrast : float
+        Of the embedding; see `Reconstructor`.
     ridge : RidgeSettings or SelectedSettings
     batch_size : int
         Pictures that are drawn at once.
@@ -41,6 +43,7 @@ class UnCLIPSettings:
     steps: int = 50
     strength: float = 0.8
     guidance_scale: float = 3.0
+    contrast: float = 1.0
     ridge: RidgeSettings | SelectedSettings = field(default_factory=RidgeSettings)
     batch_size: int = 16
 
@@ -69,12 +72,13 @@ class UnCLIP(Reconstructor):
         self.sd, self.condition, self.clip = sd, condition, clip
         self.settings = settings or UnCLIPSettings()
         self.ridge = self.settings.ridge
+        self.contrast = {"embedding": self.settings.contrast}
         self.regions = {"z": "all", "embedding": "all"}
 
     @property
-    def checkpoint(self) -> str:
-        """Of the autoencoder, and CLIP's image tower and projection."""
-        return digest(self.sd.vae, self.clip.vision_model, self.clip.visual_projection)
+    def checkpoints(self) -> dict[str, str]:
+        """Of the autoencoder and CLIP's image tower."""
+        return {"z": digest(self.sd.vae), "embedding": image_digest(self.clip)}
 
     def features(self, seen: Seen, progress: bool = True) -> dict[str, Features]:
         """Compute z, [P, 4, h, w], and the embedding, [P, D]."""

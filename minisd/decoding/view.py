@@ -69,6 +69,28 @@ def best_units(decoders: Mapping[str, Decoder], settings: ViewSettings) -> dict[
     return found
 
 
+def expected_loss(
+    decoders: Mapping[str, Decoder],
+    features: Mapping[str, Tensor],
+    units: Mapping[int, Tensor],
+    settings: ViewSettings,
+) -> Tensor:
+    """Say what the loss of the very picture that was seen would be, [B], from training pictures alone.
+
+    Decoded features miss the true ones by the decoders' error out of fold, and so does whatever has the true ones. Less
+    loss than this is made by fitting that error: Morozov's discrepancy principle, here as a rule of when to stop.
+    """
+    far = torch.zeros(len(features["embedding"]), device=features["embedding"].device)
+    for k, weight in zip(settings.layers, settings.weights, strict=True):
+        wanted = features[f"layer {k}"][:, units[k].to(far.device)]
+        error = decoders[f"layer {k}"].ridge.error[units[k]].mean().to(far)
+        far = far + weight / wanted.norm(dim=1) * error
+    # two vectors of one length, so far apart, have this cosine
+    embedding = features["embedding"]
+    apart = decoders["embedding"].ridge.error.sum().to(far) / (2 * embedding.square().sum(1))
+    return (1 - settings.semantic) * far + 0.1 * settings.semantic * apart
+
+
 def view_loss(
     clip: CLIP,
     x: Tensor,

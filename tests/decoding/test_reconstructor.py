@@ -18,7 +18,7 @@ from minisd.decoding.ridge import RidgeSettings
 from minisd.decoding.selected import SelectedSettings
 from minisd.decoding.takagi import TakagiNishimoto, TakagiSettings
 from minisd.decoding.unclip import UnCLIP, UnCLIPSettings
-from minisd.decoding.view import ViewSettings, best_units, view_loss
+from minisd.decoding.view import ViewSettings, best_units, expected_loss, view_loss
 from minisd.nsd import Subject
 from minisd.nsd.prepare import PrepareSettings, prepare
 from minisd.steering import Networks
@@ -26,7 +26,9 @@ from tests.decoding.conftest import SAMPLES
 
 RIDGE = RidgeSettings(alphas=(1e3, 1e4), folds=3)
 VIEW = ViewSettings(layers=(1, 3), weights=(1.5, 1.0))
-SMALL = MindDiffuserSettings(steps=4, inner_steps=3, iterations=2, view=VIEW, ridge=RIDGE)
+SMALL = MindDiffuserSettings(
+    steps=4, inner_steps=3, iterations=2, stop="never", view=VIEW, ridge=RIDGE
+)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +222,62 @@ def test_stage_two_comes_nearer_to_the_decoded_features(systems, shown):
     assert (after < 0.98 * before).all()
 
 
+def test_the_expected_loss_is_that_of_the_true_pictures(systems, shown):
+    """What the folds of the training pictures promise is what test pictures have, nearly."""
+    system, (fmri, seen) = systems["mind_diffuser"], shown("test")
+    features = system.decode(fmri)
+    units = best_units(system.decoders, VIEW)
+    expected = expected_loss(system.decoders, features, units, VIEW)
+    there = view_loss(system.clip, seen.pictures(64), features, units, VIEW)
+    assert expected.mean().item() == pytest.approx(there.mean().item(), rel=0.25)
+    other = view_loss(system.clip, seen.pictures(64).flip(0), features, units, VIEW)
+    assert other.mean() > 1.1 * there.mean()
+
+
+def test_what_fits_well_enough_is_not_moved(systems, shown):
+    system, fmri = systems["mind_diffuser"], shown("test")[0][:2]
+    features = system.decode(fmri)
+    other = MindDiffuser(system.sd, system.clip, replace(SMALL, iterations=5, stop="expected"))
+    other.decoders = dict(system.decoders)
+    for name in VIEW.names:  # as if they knew nothing
+        one = system.decoders[name]
+        unsure = replace(one.ridge, error=torch.full_like(one.ridge.error, 1e6))
+        other.decoders[name] = replace(one, ridge=unsure)
+    z, c = other.move(features, [1, 2], progress=False)
+    assert torch.equal(z, features["z"])
+    assert torch.equal(c, features["c"])
+
+
+@pytest.mark.parametrize(("without", "same"), [("z", "c"), ("c", "z")])
+def test_what_is_left_out_makes_no_difference(systems, shown, without, same):
+    system, fmri = systems["mind_diffuser"], shown("test")[0][:1]
+    other = MindDiffuser(system.sd, system.clip, replace(SMALL, iterations=0, without=without))
+    features = system.decode(fmri)
+    changed = {**features, without: features[without] + 1}
+    assert torch.equal(other.draw(features, [0]), other.draw(changed, [0]))
+    changed = {**features, same: features[same] + 1}
+    assert not torch.allclose(other.draw(features, [0]), other.draw(changed, [0]), atol=0.05)
+
+
+def test_contrast_is_a_multiple_of_the_distance_from_the_mean(systems, shown, sd):
+    plain, fmri = systems["takagi"], shown("test")[0][:2]
+    bold = TakagiNishimoto(sd, replace(plain.settings, contrast=2.0))
+    bold.decoders, bold._voxels = plain.decoders, plain._voxels
+    mean = plain.decoders["c"].ridge.mean.view(1, 32, 128)
+    torch.testing.assert_close(
+        bold.decode(fmri)["c"] - mean, 2 * (plain.decode(fmri)["c"] - mean), atol=1e-5, rtol=1e-4
+    )
+    assert torch.equal(bold.decode(fmri)["z"], plain.decode(fmri)["z"])
+
+
+def test_a_system_loads_from_one_that_decodes_more(systems, make, shown, tmp_path):
+    systems["mind_diffuser"].save(tmp_path / "all")
+    blur = make("blur").load(tmp_path / "all")
+    assert set(blur.decoders) == {"z"}
+    with pytest.raises(ValueError, match="the region of z is 'all'"):
+        make("takagi").load(tmp_path / "all")
+
+
 @pytest.mark.parametrize("moved", ["z and c", "z"])
 def test_what_stage_two_moves(systems, shown, moved):
     system, fmri = systems["mind_diffuser"], shown("test")[0][:2]
@@ -280,7 +338,7 @@ def test_bad_input_is_named(systems, shown, sd, clip, tmp_path):
     with pytest.raises(ValueError, match="this system needs"):
         MindDiffuser(sd, clip).load(tmp_path)
     text = (tmp_path / "decoders.json").read_text()
-    (tmp_path / "decoders.json").write_text(text.replace(system.checkpoint, "0" * 16))
+    (tmp_path / "decoders.json").write_text(text.replace(system.checkpoints["z"], "0" * 16))
     with pytest.raises(ValueError, match="fit it again"):
         TakagiNishimoto(sd).load(tmp_path)
 
@@ -289,6 +347,8 @@ def test_bad_input_is_named(systems, shown, sd, clip, tmp_path):
     ("change", "told"),
     [
         ({"moved": "c"}, "moved is 'c'"),
+        ({"stop": "soon"}, "stop is 'soon'"),
+        ({"without": "z and c"}, "without is 'z and c'"),
         ({"iterations": -1}, "iterations is -1"),
         ({"strength": 0.0}, "strength is 0.0"),
     ],
