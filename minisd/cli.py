@@ -9,13 +9,14 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from minisd import __version__, cli_nsd
+from minisd import __version__, cli_leaderboard, cli_nsd
 from minisd import doctor as _doctor
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -322,3 +323,10 @@ class _OneLineErrors(TyperGroup):
 
 
 app.add_typer(cli_nsd.app, name="nsd", cls=_OneLineErrors)
+
+
+@app.command()
+@wraps(cli_leaderboard.leaderboard)
+def leaderboard(**told: Any) -> None:  # noqa: D103
+    with _one_line_errors(), _goes_on():
+        cli_leaderboard.leaderboard(**told)

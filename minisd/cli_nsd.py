@@ -57,7 +57,7 @@ def download(
     from minisd.nsd import download as nsd_download
 
     names = [name.strip() for name in what.split(",") if name.strip()]
-    forms = nsd_download.wanted(names, subject, version, space, _numbers(sessions), kind)
+    forms = nsd_download.wanted(names, subject, version, space, numbers(sessions), kind)
     if not root.exists():
         root.mkdir(parents=True)
     folder, store = Root(root), nsd_download.open_bucket(endpoint)
@@ -96,7 +96,7 @@ def simulate(
     """Write simulated subjects in NSD's layout, or go on where that was stopped."""
     from minisd.nsd.simulate import simulate as write
 
-    settings = _settings(size, seed, bold, _numbers(subjects, "subjects"))
+    settings = _settings(size, seed, bold, numbers(subjects, "subjects"))
     typer.echo(str(write(root, settings).path))
 
 
@@ -131,7 +131,7 @@ def prepare(
     from minisd.nsd.prepared import MANIFEST
 
     regions = [_region(text) for text in region or ["nsdgeneral"]]
-    settings = PrepareSettings(regions, _numbers(sessions), repeats, min_ncsnr, align)
+    settings = PrepareSettings(regions, numbers(sessions), repeats, min_ncsnr, align)
     finished = (out / MANIFEST).is_file()
     prepared = write(Subject(root, subject, version, space), out, settings)
     typer.echo(f"{out} {'was finished already' if finished else 'is finished'}\n{prepared}")
@@ -169,7 +169,7 @@ def _settings(size: str, seed: int, bold: int, numbers: list[int] | None) -> Sim
     return replace(settings, subjects=tuple(there[number] for number in numbers))
 
 
-def _numbers(text: str | None, name: str = "sessions") -> list[int] | None:
+def numbers(text: str | None, name: str = "sessions") -> list[int] | None:
     """Read whole numbers and ranges of them, in order: ``"1-3,7"``."""
     if text is None:
         return None

@@ -180,11 +180,11 @@ def test_sizes_and_subjects():
 
 
 def test_numbers():
-    assert cli_nsd._numbers("1-3, 7,2") == [1, 2, 3, 7]
-    assert cli_nsd._numbers(None) is None
+    assert cli_nsd.numbers("1-3, 7,2") == [1, 2, 3, 7]
+    assert cli_nsd.numbers(None) is None
     for text in ("", "a", "3-", "0", "100", "5-3"):
         with pytest.raises(ValueError, match="sessions are"):
-            cli_nsd._numbers(text)
+            cli_nsd.numbers(text)
 
 
 def test_help_imports_nothing_heavy():

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 GROUND = {"diffusion", "images", "models", "scenes", "nsd"}
 BUILT = GROUND | {"guidance", "settings", "start", "pipeline", "checkpoints", "training", "metrics"}
-FACES = {"plots", "widgets", "cli", "cli_nsd", "doctor"}
+FACES = {"plots", "widgets", "cli", "cli_nsd", "cli_leaderboard", "doctor"}
 MAY_IMPORT = {
     "diffusion": set(),
     "images": set(),
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "explorer": set(),
     "doctor": set(),
     "cli_nsd": {"nsd"},
+    "cli_leaderboard": {"cli_nsd", "decoding", "metrics"},
     "cli": BUILT | {"decoding"} | FACES,
     "extras": set(),
     "__main__": {"cli"},
