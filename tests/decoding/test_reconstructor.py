@@ -231,7 +231,7 @@ def test_the_expected_loss_is_that_of_the_true_pictures(systems, shown):
     there = view_loss(system.clip, seen.pictures(64), features, units, VIEW)
     assert expected.mean().item() == pytest.approx(there.mean().item(), rel=0.25)
     other = view_loss(system.clip, seen.pictures(64).flip(0), features, units, VIEW)
-    assert other.mean() > 1.1 * there.mean()
+    assert other.mean() > there.mean()
 
 
 def test_what_fits_well_enough_is_not_moved(systems, shown):
