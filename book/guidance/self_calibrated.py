@@ -370,7 +370,7 @@ gaussian = (1.2**2 - 1) * noise.square().flatten(1).sum(1).mean() / 2
 print(f"Gaussian {gaussian:.0f}, classifier {abs(short - long):.0f}")
 
 # %% [markdown]
-# On the toy the calibration worked, and the guidance did not need it; here it was never reached, since this network cannot say what it is asked. So this is no test of the paper's claim at its own size. It tells you what to look at first, when calibration does not help you: the score error, beside that of a Gaussian.
+# On the toy the calibration worked, and the guidance did not need it; here it was never reached, and this network hardly sees what most of the energy is made of. So this is no test of the paper's claim at its own size. It tells you what to look at first, when calibration does not help you: the score error, beside that of a Gaussian.
 #
 # ## Which density is which
 #
