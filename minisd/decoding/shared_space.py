@@ -224,7 +224,7 @@ def fit_pooled(
     center, mean, values, vectors, right = _normal_equations(x, y)
     alpha = alphas[best[0]]
     weights = vectors @ (right / (values[:, None] + alpha))
-    about = skill(error.gather(0, best)[0], power, predicted.gather(0, best)[0])
+    about = skill(error.gather(0, best)[0], power, predicted.gather(0, best)[0], len(y))
     parts = {"center": center, "left": weights, "mean": mean, "alpha": alpha, **about}
     return Ridge(right=None, **{name: value.float() for name, value in parts.items()})
 

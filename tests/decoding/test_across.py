@@ -121,7 +121,7 @@ def test_pooled_is_ridge():
     found = fit_pooled(parts, features, plan)
     rows = np.concatenate([one.betas for one in parts]).astype(float)
     there = fit_ridge(rows, np.concatenate(features), plan, progress=False)
-    for name in ("center", "mean", "weights", "r2", "correlation", "gain"):
+    for name in ("center", "mean", "weights", "r2", "correlation", "gain", "error"):
         np.testing.assert_allclose(getattr(found, name), getattr(there, name), atol=1e-3)
     # any penalty is as good for what never varies
     np.testing.assert_allclose(found.alpha[:4], there.alpha[:4])
