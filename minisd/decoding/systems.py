@@ -274,7 +274,7 @@ SYSTEMS: dict[str, System] = {
         _from_all(lambda task: Blur(task.models.quick, task.recipe.mind_diffuser.ridge)),
         chance=False,
     ),
-    "text_only": System("text only", _from_all(_text_only)),
+    "text_only": System("text only (stage 1 without z)", _from_all(_text_only)),
     "gabor": System("Kay: nearest by Gabor energy", _gabor, chance=False),
     "retrieval": System("nearest by CLIP", _from_all(_retrieval), chance=False),
     "inversion": System("feature inversion", _from_all(_inversion), chance=False),
@@ -283,9 +283,6 @@ SYSTEMS: dict[str, System] = {
     "stage_1": System(
         "MindDiffuser without stage 2",
         _from_all(lambda task: task.mind_diffuser(iterations=0)),
-    ),
-    "without_z": System(
-        "stage 1 without z", _from_all(lambda task: task.mind_diffuser(iterations=0, without="z"))
     ),
     "without_c": System(
         "stage 1 without c", _from_all(lambda task: task.mind_diffuser(iterations=0, without="c"))
