@@ -79,7 +79,20 @@ ROAD: dict[str, dict[str, str]] = {
         "traps": "The traps",
         "your_own_nsd": "Your own NSD",
     },
-    "Brain to picture": {},
+    "Brain to picture": {
+        "encoding": "There and back",
+        "ridge": "Ridge at scale",
+        "measuring": "How good?",
+        "retrieval": "Look it up",
+        "takagi": "Takagi",
+        "mind_diffuser_1": "Stage 1",
+        "mind_diffuser_2": "Stage 2",
+        "upper_bound": "Upper bound",
+        "what_the_brain_says": "The brain says",
+        "across_subjects": "Across subjects",
+        "validity": "Is it real?",
+        "full_size": "Full size",
+    },
     "The road here": {},
 }
 """The parts of the book in order, each with its chapters (file name: title); a part without is not
