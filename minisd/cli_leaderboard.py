@@ -42,6 +42,7 @@ def leaderboard(
     samples: Annotated[int, typer.Option(help="Pictures for each response.")] = 1,
     pictures: Annotated[int | None, typer.Option(help="So many test pictures; all if not told.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Test trials to average; all if not told.")] = None,
+    sessions: Annotated[int | None, typer.Option(help="The first so many; all if not told.")] = None,
     align: Annotated[int, typer.Option(help="Shared pictures that are not for testing.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the fastest if not told.")] = None,
 ) -> None:  # fmt: skip
@@ -60,6 +61,7 @@ def leaderboard(
         pictures,
         repeats,
         align,
+        sessions,
     )
     if "unclip" in names and unclip is None:
         raise ValueError("systems has unclip, which needs --unclip, the folder of its decoder")

@@ -61,6 +61,8 @@ class LeaderboardSettings:
         Trials of a test picture to average; all if None.
     align : int
         Shared pictures that are set apart when a subject is prepared, and are no test pictures.
+    sessions : int, optional
+        The first so many are prepared; all that the subject did if None.
 
     Raises
     ------
@@ -75,6 +77,7 @@ class LeaderboardSettings:
     pictures: int | None = None
     repeats: int | None = None
     align: int = 0
+    sessions: int | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.systems if name not in SYSTEMS]
@@ -84,10 +87,15 @@ class LeaderboardSettings:
             raise ValueError(f"subjects is {self.subjects}; each one once, and one at least")
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe is {self.recipe!r}; it must be one of {tuple(RECIPES)}")
-        for name, least in (("samples", 1), ("pictures", 2), ("repeats", 1)):
+        for name, least in (("samples", 1), ("pictures", 2), ("repeats", 1), ("sessions", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; it must be {least} or more")
+
+    @property
+    def preparing(self) -> PrepareSettings:
+        """How subjects are prepared."""
+        return PrepareSettings(align=self.align, sessions=self.sessions)
 
 
 def draw_all(
@@ -121,9 +129,7 @@ def draw_all(
     _claim(out, models, settings, subjects[0])
     for subject in subjects:
         folder = out / f"subj{subject.number:02}"
-        prepared = prepare(
-            subject, folder / "prepared", PrepareSettings(align=settings.align), progress=progress
-        )
+        prepared = prepare(subject, folder / "prepared", settings.preparing, progress=progress)
         todo = [
             (name, sample)
             for name in settings.systems
@@ -159,7 +165,7 @@ def read_truth(
     """Give the test pictures that the systems were to reconstruct, [N, 3, size, size] in [-1, 1]."""
     one = Subject(root, subject)
     folder = Path(out) / f"subj{subject:02}" / "prepared"
-    prepared = prepare(one, folder, PrepareSettings(align=settings.align), progress=False)
+    prepared = prepare(one, folder, settings.preparing, progress=False)
     return Seen(one.pictures, prepared.test.nsd_id[_rows(prepared, settings)]).pictures(size)
 
 
@@ -314,6 +320,7 @@ def _claim(out: Path, models: Models, settings: LeaderboardSettings, subject: Su
     told = {
         "recipe": json.loads(json.dumps(asdict(RECIPES[settings.recipe]))),
         "align": settings.align,
+        "sessions": settings.sessions,
         "networks": {
             "sd": digest(models.sd.unet, models.sd.vae, models.sd.text_encoder),
             "clip": image_digest(models.clip),

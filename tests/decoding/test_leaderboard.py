@@ -11,6 +11,7 @@ from minisd.cli import app
 from minisd.decoding import leaderboard as board
 from minisd.decoding.report import compare, contact_sheet, summarise, table
 from minisd.decoding.systems import SYSTEMS, Models
+from minisd.nsd import load_prepared
 from tests.decoding.conftest import SAMPLES
 
 NSD, MINIATURE = SAMPLES / "nsd", SAMPLES / "miniature"
@@ -130,6 +131,14 @@ def test_another_recipe_is_refused(out, models):
         board.draw_all(NSD, models, replace(SOME, recipe="paper"), out)
     with pytest.raises(ValueError, match="pictures is 400, and there are"):
         board.draw_all(NSD, models, replace(SOME, pictures=400), out)
+    with pytest.raises(ValueError, match=r"made with other \['sessions'\]"):
+        board.draw_all(NSD, models, replace(SOME, sessions=1), out)
+
+
+def test_the_first_sessions_alone(tmp_path):
+    board.read_truth(NSD, tmp_path, 1, replace(SOME, sessions=1), 64)
+    prepared = load_prepared(tmp_path / "subj01" / "prepared")
+    assert set(prepared.train.trials.session) == {1}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +148,8 @@ def test_another_recipe_is_refused(out, models):
         ({"subjects": (1, 1)}, "subjects is"),
         ({"recipe": "mine"}, "recipe is 'mine'"),
         ({"samples": 0}, "samples is 0"),
-        ({"pictures": 2}, "pictures is 2"),
+        ({"pictures": 1}, "pictures is 1"),
+        ({"sessions": 0}, "sessions is 0"),
     ],
 )
 def test_bad_settings_are_named(change, told):
