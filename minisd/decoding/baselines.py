@@ -51,7 +51,9 @@ class Blur(Reconstructor):
         """Compute z, [P, 4, h, w]."""
         return {"z": latents(self.sd, seen, progress=progress)}
 
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Decode; chance has no part in it."""
         z = features["z"].to(self.sd.device)
         parts = z.split(at_once(picture_size(self.sd)))
@@ -100,7 +102,9 @@ class TextOnly(Reconstructor):
         """Compute c, [P, M, C]."""
         return {"c": text_embeddings(self.sd, seen, self.tokens, progress=progress)}
 
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Text to image under c."""
         c = features["c"].to(self.sd.device)
         null = self.sd.encode_text([""])[:, : c.shape[1]].expand_as(c)
@@ -113,6 +117,7 @@ class TextOnly(Reconstructor):
             batch_size=at_once(picture_size(self.sd)),
             sampler="ddim",
             output="tensor",
+            progress=progress,
         )
 
 

@@ -109,7 +109,9 @@ class GaborIdentification(Reconstructor):
         )
         return (a @ b.T).argmax(1)
 
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Look the pictures up; chance has no part in it."""
         return self.gallery[self.find(features["voxels"]).numpy()].pictures(self.size)
 

@@ -70,21 +70,24 @@ class FeatureInversion(Reconstructor):
         """Compute CLIP's embedding, [P, D], and layers, [P, U]."""
         return view_features(self.clip, seen, self.settings.view.layers, progress)
 
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Change grey pictures, some at a time; chance has no part in it."""
         parts, device = [], self.clip.logit_scale.device
         for at in range(0, len(seeds), BATCH):
             some = {name: values[at : at + BATCH].to(device) for name, values in features.items()}
-            parts.append(self._invert(some, min(BATCH, len(seeds) - at)))
+            parts.append(self._invert(some, min(BATCH, len(seeds) - at), progress))
         return torch.cat(parts)
 
-    def _invert(self, features: Mapping[str, Tensor], count: int) -> Tensor:
+    def _invert(self, features: Mapping[str, Tensor], count: int, progress: bool) -> Tensor:
         units, size = best_units(self.decoders, self.settings.view), self.size
         raw = torch.zeros(
             count, 3, size, size, requires_grad=True, device=self.clip.logit_scale.device
         )
         optimizer = torch.optim.Adam([raw], self.settings.learning_rate)
-        for _ in tqdm(range(self.settings.iterations), desc="inversion", delay=2):
+        rounds = range(self.settings.iterations)
+        for _ in tqdm(rounds, desc="inversion", delay=2, disable=not progress):
             with torch.enable_grad():
                 x = raw.tanh()
                 rough = F.l1_loss(x[..., 1:], x[..., :-1], reduction="none").mean((1, 2, 3))

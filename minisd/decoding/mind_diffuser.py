@@ -157,7 +157,9 @@ class MindDiffuser(Reconstructor):
             **view_features(self.clip, seen, self.settings.view.layers, progress),
         }
 
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Stage 1, and stage 2 unless there are no iterations."""
         parts, size = [], self.settings.batch_size
         for at in range(0, len(seeds), size):
@@ -167,7 +169,7 @@ class MindDiffuser(Reconstructor):
                 some = self.leave_out(some)
             z, c = some["z"], some["c"]
             if self.settings.iterations:
-                z, c = self.move(some, seeds[rows])
+                z, c = self.move(some, seeds[rows], progress)
             with torch.no_grad():
                 parts.append(self.walk(z, c, seeds[rows], self.settings.steps))
         return torch.cat(parts).clamp(-1, 1)

@@ -97,7 +97,9 @@ class Reconstructor(ABC):
         """Compute the true features of pictures, float32 [P, ...] each."""
 
     @abstractmethod
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Draw a picture for each row of features, [N, 3, H, W] in [-1, 1]; each from a seed of its own."""
 
     @property
@@ -156,7 +158,7 @@ class Reconstructor(ABC):
             )
 
     @torch.no_grad()
-    def reconstruct(self, fmri: Responses, seed: int = 0) -> Tensor:
+    def reconstruct(self, fmri: Responses, seed: int = 0, progress: bool = True) -> Tensor:
         """Draw what was seen.
 
         A picture depends on its own row and on the seed, not on the rows beside it.
@@ -167,12 +169,14 @@ class Reconstructor(ABC):
             N rows.
         seed : int
             Another one gives another sample.
+        progress : bool
+            Show bars.
 
         Returns
         -------
         Tensor, shape [N, 3, H, W], in [-1, 1]
         """
-        return self.draw(self.decode(fmri), fmri.seeds(seed))
+        return self.draw(self.decode(fmri), fmri.seeds(seed), progress)
 
     def save(self, folder: str | Path) -> None:
         """Write the decoders into a folder, which is made if it is not there."""

@@ -55,18 +55,22 @@ class Retrieval(Reconstructor):
         """Compute CLIP's embeddings, [P, D]."""
         return {"embedding": image_embeddings(self.clip, seen, progress=progress)}
 
-    def find(self, embedding: Tensor) -> Tensor:
+    def find(self, embedding: Tensor, progress: bool = True) -> Tensor:
         """Give the place in the gallery of what is most alike, int64 [B].
 
         Alike by the correlation of how each differs from the gallery's mean: all embeddings share much that tells none
         from another.
         """
         if self._known is None:
-            self._known = torch.from_numpy(image_embeddings(self.clip, self.gallery))
+            self._known = torch.from_numpy(
+                image_embeddings(self.clip, self.gallery, progress=progress)
+            )
         mean = self._known.mean(0)
         known, asked = (F.normalize(e - mean, dim=1) for e in (self._known, embedding))
         return (asked @ known.T).argmax(1)
 
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Look the pictures up; chance has no part in it."""
-        return self.gallery[self.find(features["embedding"]).numpy()].pictures(self.size)
+        return self.gallery[self.find(features["embedding"], progress).numpy()].pictures(self.size)

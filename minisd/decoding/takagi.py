@@ -77,7 +77,9 @@ class TakagiNishimoto(Reconstructor):
             "c": text_embeddings(self.sd, seen, progress=progress),
         }
 
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Image to image from z under c."""
         return self.sd.image_to_image(
             features["c"],
@@ -89,4 +91,5 @@ class TakagiNishimoto(Reconstructor):
             seed=list(seeds),
             sampler="ddim",
             output="tensor",
+            progress=progress,
         )

@@ -87,7 +87,9 @@ class UnCLIP(Reconstructor):
             "embedding": image_embeddings(self.clip, seen, progress=progress),
         }
 
-    def draw(self, features: Mapping[str, Tensor], seeds: Sequence[int]) -> Tensor:
+    def draw(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> Tensor:
         """Image to image from z under the embedding."""
         null = self.sd.encode_text([""]).expand(len(seeds), -1, -1)
         embedding = to_unit_variance(features["embedding"]).to(null)
@@ -101,4 +103,5 @@ class UnCLIP(Reconstructor):
             seed=list(seeds),
             sampler="ddim",
             output="tensor",
+            progress=progress,
         )
