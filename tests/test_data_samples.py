@@ -5,14 +5,24 @@ import json
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
 from minisd.checkpoints import load_clip
+from minisd.decoding.leaderboard import load_scores
+from minisd.decoding.mind_diffuser import MindDiffuser
+from minisd.decoding.responses import read_responses
+from minisd.decoding.systems import RECIPES, SYSTEMS, Models
+from minisd.decoding.takagi import TakagiNishimoto
+from minisd.decoding.targets import Seen, image_embeddings, latents
 from minisd.metrics import Scorer, score
+from minisd.metrics.reconstruction import identification
 from minisd.models.contrastive import preprocess
+from minisd.nsd import Subject
+from minisd.nsd.prepare import PrepareSettings, prepare
 from minisd.pipeline import StableDiffusion
 from minisd.scenes import caption, held_out, one_factor_changes, scene_factors, scenes
 from minisd.steering import METHODS
@@ -24,6 +34,7 @@ diffusers.utils.logging.disable_progress_bar()
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 MINIATURE = SAMPLES / "miniature"
+NSD = SAMPLES.parent / "data" / "nsd"  # `make subjects`
 STEERS = ("noisy-clip", "calibrated", "prior", "spatial", "unclip")
 STEERING = {folder for name in STEERS for folder in TASKS[name][1]}
 SETTINGS = {"steps": 25, "guidance_scale": 4, "progress": False, "output": "tensor"}
@@ -151,3 +162,35 @@ def test_what_was_taught_shows_a_giraffe(scorer, name):
     after = score(scorer.read(sd.text_to_image(prompts, batch_size=16, **SETTINGS)), wanted)
     assert before["object"] < 0.3
     assert after["object"] > 0.75
+
+
+def test_decoders_that_ship_are_small_and_know_the_simulated_brain(tmp_path):
+    folder = SAMPLES / "decoding" / "subj01"
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 5e6
+    subject = Subject(NSD, 1)
+    prepared = prepare(subject, tmp_path / "subj01", PrepareSettings(align=200), progress=False)
+    test = read_responses(subject, prepared, "test")
+    seen = Seen(subject.pictures, prepared.test.nsd_id)
+    models = Models(MINIATURE, MINIATURE / "clip")
+    system = MindDiffuser(models.sd, models.clip, RECIPES["miniature"].mind_diffuser)
+    decoded = system.load(folder / "all").decode(test)
+    there = torch.from_numpy(image_embeddings(models.clip, seen, progress=False))
+    assert identification(decoded["embedding"], there).mean() > 0.95
+    z = torch.from_numpy(latents(models.sd, seen, progress=False))
+    assert identification(decoded["z"], z).mean() > 0.9
+    takagi = TakagiNishimoto(models.sd).load(folder / "takagi")
+    assert takagi.decode(test)["c"].shape == decoded["c"].shape
+
+
+@pytest.mark.parametrize(
+    ("name", "subjects", "count"), [("scores", 4, 200), ("scores-100", 2, 100)]
+)
+def test_scores_that_ship_are_of_every_system(name, subjects, count):
+    scores = load_scores(SAMPLES / "decoding" / f"{name}.npz")
+    slow = set() if count == 100 else {"inversion", "mind_diffuser"}
+    assert set(scores) == set(SYSTEMS) - slow
+    for system, found in scores.items():
+        assert sorted(found) == list(range(1, subjects + 1)), system
+        for measures in found.values():
+            assert all(values.shape == (count,) for values in measures.values())
+            assert np.isfinite(measures["PixCorr"]).all()

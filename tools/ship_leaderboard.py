@@ -28,7 +28,7 @@ from minisd.decoding.leaderboard import (
     save_scores,
 )
 from minisd.decoding.reconstructor import MANIFEST
-from minisd.decoding.report import contact_sheet
+from minisd.decoding.report import contact_sheet, summarise, table
 from minisd.decoding.responses import read_responses
 from minisd.decoding.ridge import Ridge
 from minisd.decoding.systems import SYSTEMS
@@ -41,9 +41,16 @@ RANK = {"z": 72, "c": 48, "embedding": 40, "layer 1": 20, "layer 2": 20, "layer 
 """Directions that are kept of each kind of features."""
 
 NSD, MINIATURE = Path("data/nsd"), Path("data_samples/miniature")
-ALIGN, SAMPLES = 200, 2
-SLOW, FEW = ("mind_diffuser",), 100
+ALIGN, SAMPLES = 200, {1: 2, 2: 2, 3: 1, 4: 1}
+SLOW, FEW = ("inversion", "mind_diffuser"), 100
 """What is drawn of a part of the test pictures, one sample each, of subjects 1 and 2; and of how many."""
+PAGE = (
+    ("PixCorr", "SSIM", "layers", "CLIP"),
+    ("identification", "identification (truths)", "retrieval"),
+    ("object", "colour", "size", "place", "background"),
+)
+"""Columns of the tables on the page; a table is as wide as a page is."""
+REPEATED = ("PixCorr", "identification", "object", "place", "background")
 SHOWN = 12
 """Pictures on the sheet."""
 
@@ -76,7 +83,7 @@ def ship(source: Path, target: Path, responses: dict[str, torch.Tensor]) -> None
 
 def pictures(leaderboard: Path, system: str, subject: int, few: bool) -> list[torch.Tensor]:
     """What a system drew, sample by sample; if `few`, for the test pictures of stage 2 alone."""
-    samples = 1 if system in SLOW else SAMPLES
+    samples = 1 if system in SLOW else SAMPLES[subject]
     settings = LeaderboardSettings((subject,), (system,), "miniature", samples, align=ALIGN)
     if system in SLOW:
         return list(read_pictures(leaderboard, system, subject, replace(settings, pictures=FEW)))
@@ -109,6 +116,28 @@ def scores_of(
     return found
 
 
+def repeats_table(leaderboard: Path) -> str:
+    """How good the first stage is from one, two and three trials of a test picture, in Markdown."""
+    scorer, measures = Scorer.from_pretrained(MINIATURE / "scorer"), REPEATED
+    field = field_measures(scorer.features)
+    lines = ["| trials averaged | " + " | ".join(measures) + " |", "|---|" + "---|" * len(measures)]
+    for repeats in (1, 2, None):
+        found: Scores = {"stage_1": {}}
+        for subject in (1, 2):
+            settings = LeaderboardSettings(
+                (subject,), ("stage_1",), "miniature", align=ALIGN, repeats=repeats
+            )
+            truth = read_truth(NSD, leaderboard, subject, settings, 64)
+            x = next(read_pictures(leaderboard, "stage_1", subject, settings))
+            found["stage_1"][subject] = {**field(x, truth), **recovered(scorer, x, truth)}
+        cells = [
+            f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]"
+            for one in (summarise(found, "stage_1", measure) for measure in measures)
+        ]
+        lines.append(f"| {repeats or 3} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main(leaderboard: Path, target: Path) -> None:
     """Ship decoders, scores and a sheet."""
     torch.manual_seed(0)
@@ -122,8 +151,16 @@ def main(leaderboard: Path, target: Path) -> None:
         ship(leaderboard / "subj01" / "decoders" / system, target / "subj01" / system, regions)
 
     quick = [name for name in SYSTEMS if name not in SLOW]
-    save_scores(scores_of(leaderboard, quick, (1, 2, 3, 4), few=False), target / "scores.npz")
-    save_scores(scores_of(leaderboard, list(SYSTEMS), (1, 2), few=True), target / "scores-100.npz")
+    for name, systems, subjects in (
+        ("scores", quick, (1, 2, 3, 4)),
+        ("scores-100", list(SYSTEMS), (1, 2)),
+    ):
+        scores = scores_of(leaderboard, systems, subjects, few=name == "scores-100")
+        save_scores(scores, target / f"{name}.npz")
+        pages = "\n".join(table(scores, columns) for columns in PAGE)
+        (target / f"{name}.md").write_text(pages, encoding="utf-8")
+
+    (target / "repeats.md").write_text(repeats_table(leaderboard), encoding="utf-8")
 
     settings = LeaderboardSettings((1,), align=ALIGN)
     truth = read_truth(NSD, leaderboard, 1, settings, 64)
