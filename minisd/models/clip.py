@@ -296,7 +296,8 @@ class ImageEmbedding(nn.Module):
         super().__init__()
         channels, patch = config.hidden_size, config.patch_size
         places = 1 + (config.image_size // patch) ** 2
-        self.class_embedding = nn.Parameter(torch.randn(channels) * channels**-0.5)
+        whole = nn.init.normal_(torch.empty(channels), std=channels**-0.5)
+        self.class_embedding = nn.Parameter(whole)
         self.patch_embedding = nn.Conv2d(3, channels, patch, stride=patch, bias=False)
         self.position_embedding = nn.Embedding(places, channels)
 
