@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -60,3 +62,17 @@ def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=str(tmp_path)):
         load_clip(tmp_path)
+
+
+def test_loading_does_not_wake_the_compiler(tmp_path):
+    save_clip(load_clip(theirs(tmp_path)), tmp_path / "ours")
+    code = (
+        "import sys; from minisd.checkpoints import load_clip; load_clip(sys.argv[1]); "
+        "sys.exit('sympy' in sys.modules)"  # which the compiler brings, in seconds
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "ours")], check=True)
+
+
+def theirs(folder):
+    transformers.CLIPModel(CONFIG).save_pretrained(folder / "theirs")
+    return folder / "theirs"
