@@ -21,7 +21,7 @@
 #
 # **Time** 45 minutes to read; the cells run in about 30 seconds.
 #
-# **Before this** {doc}`ridge`, for the one method of this chapter, and {doc}`retrieval`, for the pictures.
+# **Before this** {doc}`ridge`, for the one method of this chapter.
 
 # %% mystnb={"image": {"alt": "The road of the book. You are in Part V, From brain to picture, at the chapter across subjects."}, "figure": {"caption": "Where you are: in Part V.", "name": "across-subjects-road"}} tags=["remove-input"]
 import matplotlib.pyplot as plt
@@ -215,7 +215,7 @@ for region in ("early", "ventral", "parietal"):
 #
 # ### In pictures
 #
-# The plainest pictures come by {doc}`retrieval`: of 400 training pictures of A, the one whose embedding is most like the decoded one. B saw none of them. How many pictures does B have to look at until something fitting is found?
+# The plainest pictures come by retrieval: of 400 training pictures of A, the one whose embedding is most like the decoded one. B saw none of them. How many pictures does B have to look at until something fitting is found?
 
 # %%
 from torch.nn.functional import normalize

@@ -366,7 +366,7 @@ slider(
 # %% [markdown]
 # ## A simulated brain
 #
-# Now reconstructions. The subject is **simulated**, as in {doc}`ridge`; a thousand training pictures and a hundred test pictures are enough here. Decode the latent $z$ of the autoencoder from all voxels, and show what it says: `Blur` of `minisd.decoding.baselines`. It knows of colours and layout, and no network was asked what could be in the picture. As decoded, it is rescaled to full spread; you also keep the shrunk one. For a sharp rival, decode CLIP's embedding and look up the training picture with the most similar one ({doc}`retrieval` tells more). And there are two baselines that need no brain at all: the mean of the training pictures, and a training picture drawn by chance.
+# Now reconstructions. The subject is **simulated**, as in {doc}`ridge`; a thousand training pictures and a hundred test pictures are enough here. Decode the latent $z$ of the autoencoder from all voxels, and show what it says: `Blur` of `minisd.decoding.baselines`. It knows of colours and layout, and no network was asked what could be in the picture. As decoded, it is rescaled to full spread; you also keep the shrunk one. For a sharp rival, decode CLIP's embedding and look up the training picture with the most similar one (retrieval tells more). And there are two baselines that need no brain at all: the mean of the training pictures, and a training picture drawn by chance.
 
 # %%
 import tempfile
@@ -605,4 +605,4 @@ print(f"at least 90 of 100: {np.mean(held) >= 0.9}, and not all: {np.mean(held) 
 #
 # ## The way on
 #
-# {doc}`retrieval`: the two oldest ways from features to a picture.
+# {doc}`takagi`: the first reconstructions by Stable Diffusion.

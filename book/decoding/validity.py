@@ -690,7 +690,7 @@ for case, e in (
 #
 # ## The way on
 #
-# {doc}`full_size`: the same commands at the size of NSD and of Stable Diffusion, and what they need.
+# {doc}`../appendix/leaderboard`: all systems of this part side by side.
 
 # %%
 scratch.cleanup()
