@@ -285,7 +285,7 @@ promised = (ridge.correlation * power).sum() / power.sum()
 print(f"signal in the decoded c: {measured:.2f} of its size; promised by the folds {promised:.2f}")
 
 # %% [markdown]
-# So a contrast of about 2 brings the signal to its full size. The recipe of the miniature has 1.75, which is $1/r$ for a $c$ that is read from all voxels, where $r$ is .57. What does it change for the judge, the scorer of the measures of the leaderboard? `benchmarks/recipe.py` draws the 200 pictures of subject 1 that are set apart and never tested, with both contrasts: by this chapter's system, and by the first stage of MindDiffuser, whose $c$ is read from all voxels. It takes minutes, so it was run beforehand. Shares of what is right:
+# So a contrast of about 2 brings the signal to its full size. The recipe of the miniature has 1.75, which is $1/r$ for a $c$ that is read from all voxels, where $r$ is .57. What does it change for the judge, the scorer of the measures of the leaderboard? The 200 pictures of subject 1 that are set apart were drawn with both contrasts, in 8 steps: by this chapter's system, and by the first stage of MindDiffuser, whose $c$ is read from all voxels. That was a trial by hand; no command in the repository makes this table. Shares of what is right:
 #
 # | | contrast | object | colour | place | background |
 # |---|---|---|---|---|---|
@@ -519,7 +519,7 @@ for strength in (0.45, 0.8):
     print(f"strength {strength}: like z's picture {by_z:.2f}, like c's {by_c:.2f}")
 
 # %% [markdown]
-# At .45 the result is clearly nearer to the picture that its latent is from. At .8 the lead is small: the embedding brings a background of its own.
+# At .45 the result is clearly nearer to the picture that its latent is from. At .8 it is as near to the one that its embedding is from: of the layout little is left, and the embedding brings a background of its own.
 #
 # ```{solution-end}
 # ```
