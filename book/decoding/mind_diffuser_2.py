@@ -379,7 +379,7 @@ of_step = (losses[:-1] - losses[1:]).mean()
 print(f"from noise to noise, standard deviation: {of_noise:.4f}")
 print(f"an iteration brings, on average:         {of_step:.4f}")
 
-# %% mystnb={"image": {"alt": "A curve of the loss that falls steeply in one iteration and slowly in the next ones, and four points at the start that scatter over more than the whole fall."}, "figure": {"caption": "Simulated: the loss of one picture with its noise held fixed (line), and of the same start under four other noises (points).", "name": "mind-diffuser-2-noise"}}
+# %% mystnb={"image": {"alt": "A curve of the loss that falls steeply in one iteration and slowly in the next ones, and four points at the start that scatter over nearly as much as the whole fall."}, "figure": {"caption": "Simulated: the loss of one picture with its noise held fixed (line), and of the same start under four other noises (points).", "name": "mind-diffuser-2-noise"}}
 figure, axes = plt.subplots(figsize=(5, 2.6))
 worst = int(jumps.std(0).argmax())
 axes.plot(losses[:, worst], color="tab:blue")
@@ -487,7 +487,7 @@ print(
 # %% [markdown]
 # ### Without a stop
 #
-# What if it goes on? `benchmarks/stage_2.py` ran stage 2 as in the recipe ("z and c"), and with a larger rate, more iterations and no stop, on 24 pictures of subject 1. They are of those that were set apart for aligning subjects, so no test picture had a part in any choice. "layers" is a distance of features in an early layer of the scorer, which no system decodes or optimises: less is better.
+# What if it goes on? `benchmarks/stage_2.py` ran stage 2 as in the recipe ("z and c"), and with a larger rate, more iterations and no stop, on 24 pictures of subject 1. They are of those that were set apart for aligning subjects, so none of them is tested. "layers" is a distance of features in an early layer of the scorer, which no system decodes or optimises: less is better.
 
 # %%
 import json
@@ -539,7 +539,7 @@ image_grid(torch.cat([truth[:4], stage_1, stage_2]).clamp(-1, 1), columns=4)
 plt.show()
 
 # %% [markdown]
-# Move through the iterations. Below each picture stands its loss as a multiple of the expected one. Below 1 it should have been stopped.
+# Move through the iterations. Above each picture of stage 2 stands its loss as a multiple of the expected one. Below 1 it should have been stopped.
 
 # %%
 from minisd.widgets import slider
@@ -595,7 +595,7 @@ print("not moved, of 100:", [one["not moved"] for one in measured["same noise"].
 # %% [markdown]
 # What was hoped for was that without stage 2 two things get worse, in each subject with p below .01: the distance in the layers of a network that was not optimised, and PixCorr. The first is so, against the same start. **The second failed.** PixCorr does not change, while in the paper stage 2 lifts it from .183 to .278 {cite}`lu2023minddiffuser`. All else that is read off points the right way, and none of it is sure.
 #
-# Other ways were tried on 48 pictures set apart: $z$ alone, and $\lambda$ of .2, .5 and .8 in place of .7. None lifted PixCorr by more than .01. Why not here? Three reasons, of which the first two are measured.
+# Other ways were tried on 48 pictures set apart: $z$ alone, and $\lambda$ of .2, .5 and .8 in place of .7. (No command of this book makes these figures again.) None lifted PixCorr by more than .01. Why not here? Three reasons, of which the first two are measured.
 #
 # - There is little to gain. The miniature's $z$ has 1,024 numbers and is decoded well; already the blur, decoded $z$ alone, has a PixCorr of about .65. At full size $z$ has 16,384, and the paper begins from .183: there is room.
 # - The rule stops early: more than a third of the pictures are not moved at all, since stage 1 fits as well as the truth would be expected to.
