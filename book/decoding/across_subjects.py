@@ -120,7 +120,7 @@ print(f"A has {V_A} voxels, B {V_B}; pictures that both saw: {same}")
 #
 # Training pictures are a subject's own. The pictures that all of NSD's subjects saw are the thousand that everybody tests on. Whoever aligns on them has used up the test set: the map has seen the test's responses, and of the other subject those to the very pictures that are to be decoded. So the shared pictures are split. `PrepareSettings(align=200)` sets some apart, by their ids, the same for all subjects ({doc}`../brain/preparing`); the rest is for testing, and smaller than that of other papers.
 #
-# How large is the mistake otherwise? The decoder of A reads CLIP's image embedding. Score it by two-way identification (the measures of the leaderboard): is the decoded embedding more like its own picture's than like another's? Chance is a half.
+# How large is the mistake otherwise? The decoder of A reads CLIP's image embedding. Score it by two-way identification ({doc}`measuring`): is the decoded embedding more like its own picture's than like another's? Chance is a half.
 
 # %%
 import torch
@@ -215,7 +215,7 @@ for region in ("early", "ventral", "parietal"):
 #
 # ### In pictures
 #
-# The plainest pictures come by retrieval: of 400 training pictures of A, the one whose embedding is most like the decoded one. B saw none of them. How many pictures does B have to look at until something fitting is found?
+# The plainest pictures come by {doc}`retrieval`: of 400 training pictures of A, the one whose embedding is most like the decoded one. B saw none of them. How many pictures does B have to look at until something fitting is found?
 
 # %%
 from torch.nn.functional import normalize
@@ -374,7 +374,7 @@ plt.show()
 # - **200 pictures.** Even. And not in everything: an own decoder has named backgrounds better from 50 pictures on.
 # - **More.** The own decoder goes on rising. The shared space stays where it is: its map was fitted on 200 pictures, and what the map has lost no decoder behind it finds again. Tuned, it is as good as an own decoder, and no better.
 #
-# The next cell compares transfer and own, with a paired test over pictures (the measures of the leaderboard).
+# The next cell compares transfer and own, with a paired test over pictures ({doc}`measuring`).
 
 # %%
 print("pictures  transfer less own: identification, thing, background")

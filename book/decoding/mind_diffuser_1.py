@@ -645,7 +645,7 @@ for share in (0.5, 0.0):
 #
 # ## What the literature says
 #
-# {cite:t}`lu2023minddiffuser` report their ablations on NSD's subjects 1, 2, 5 and 7, in betas of the version `betas_fithrf_GLMdenoise_RR`, 37 sessions. Without $z$ PixCorr falls from .278 to .066, and CLIP similarity from .765 to .616 (their Table 2). the measures of the leaderboard has the table. Those are brains, and other measures, and not to be compared with the figures above; that the sign of the difference is the same is all that can be said.
+# {cite:t}`lu2023minddiffuser` report their ablations on NSD's subjects 1, 2, 5 and 7, in betas of the version `betas_fithrf_GLMdenoise_RR`, 37 sessions. Without $z$ PixCorr falls from .278 to .066, and CLIP similarity from .765 to .616 (their Table 2). {doc}`measuring` has the table. Those are brains, and other measures, and not to be compared with the figures above; that the sign of the difference is the same is all that can be said.
 #
 # To choose voxels by correlation goes back to the beginning of decoding; why it must be done inside the folds, {doc}`ridge` has shown {cite}`kriegeskorte2009circular`. That decoded features should be scaled by statistics that the test set has no part in is a rule that published decoders break often. {cite:t}`ozcelik2023natural` scale their decoded features to the spread of the training features by the mean and the spread of the *test* predictions.
 #

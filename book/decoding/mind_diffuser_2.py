@@ -563,7 +563,7 @@ slider(
 # %% [markdown]
 # ## Does it help?
 #
-# Four pictures say nothing. Stage 2 was run on the hundred test pictures, of two subjects. (Its pictures cost too much for all.) The test is paired: the same picture, with stage 2 and without, and how often would exchanging the two by chance give as large a mean difference (the measures of the leaderboard)?
+# Four pictures say nothing. Stage 2 was run on the hundred test pictures, of two subjects. (Its pictures cost too much for all.) The test is paired: the same picture, with stage 2 and without, and how often would exchanging the two by chance give as large a mean difference ({doc}`measuring`)?
 
 # %%
 from minisd.decoding.leaderboard import load_scores

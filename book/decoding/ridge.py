@@ -265,7 +265,7 @@ image_grid(rows.repeat_interleave(6, dim=2).repeat_interleave(6, dim=3), columns
 plt.show()
 
 # %% [markdown]
-# The shrunk predictions vary by four fifths of what there is, the rescaled ones by all of it. By $R^2$ the rescaled ones are worse: they are bolder, and pay for each mistake. But the networks of the next chapters were trained on features of full spread. A text embedding at half its length says little to a U-Net, and it draws something generic. Which of the two is better is no question for $R^2$ but for the pictures, and the measures of the leaderboard asks it.
+# The shrunk predictions vary by four fifths of what there is, the rescaled ones by all of it. By $R^2$ the rescaled ones are worse: they are bolder, and pay for each mistake. But the networks of the next chapters were trained on features of full spread. A text embedding at half its length says little to a U-Net, and it draws something generic. Which of the two is better is no question for $R^2$ but for the pictures, and {doc}`measuring` asks it.
 #
 # Where is a picture decoded well? Move through the penalties, the same for all features, and look at the map of what new pictures give.
 
@@ -407,4 +407,4 @@ for region, one in {**fitted, "all": ridge}.items():
 #
 # ## The way on
 #
-# {doc}`takagi`: pictures come out of brains, and it has to be said how good they are.
+# {doc}`measuring`: pictures come out of brains, and it has to be said how good they are.

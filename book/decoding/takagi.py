@@ -20,7 +20,7 @@
 #
 # **Time** 35 minutes to read; the cells run in about 30 seconds.
 #
-# **Before this** {doc}`ridge`, the measures of the leaderboard and {doc}`../stable_diffusion/image_to_image`.
+# **Before this** {doc}`ridge`, {doc}`measuring` and {doc}`../stable_diffusion/image_to_image`.
 
 # %% mystnb={"image": {"alt": "The road of the book. You are in Part V, From brain to picture, at the chapter on Takagi and Nishimoto."}, "figure": {"caption": "Where you are: in Part V.", "name": "takagi-road"}} tags=["remove-input"]
 import matplotlib.pyplot as plt
@@ -32,7 +32,7 @@ road("takagi")
 plt.show()
 
 # %% [markdown]
-# In the measures of the leaderboard you have seen what a decoded latent looks like: a blur, right in its layout, of nothing that could be named. And a decoded text embedding would give a sharp picture of the right thing, somewhere. {cite:t}`takagi2023high` put the two together, and trained no network at all. They decode the latent $z$ of Stable Diffusion's autoencoder from early visual cortex, and the text embedding $c$ from the ventral stream. Then they hand both to image-to-image: noise $z$, and denoise it under $c$.
+# In {doc}`measuring` you have seen what a decoded latent looks like: a blur, right in its layout, of nothing that could be named. And a decoded text embedding would give a sharp picture of the right thing, somewhere. {cite:t}`takagi2023high` put the two together, and trained no network at all. They decode the latent $z$ of Stable Diffusion's autoencoder from early visual cortex, and the text embedding $c$ from the ventral stream. Then they hand both to image-to-image: noise $z$, and denoise it under $c$.
 #
 # ## In two dimensions
 #
@@ -285,7 +285,7 @@ promised = (ridge.correlation * power).sum() / power.sum()
 print(f"signal in the decoded c: {measured:.2f} of its size; promised by the folds {promised:.2f}")
 
 # %% [markdown]
-# So a contrast of about 2 brings the signal to its full size. The recipe of the miniature has 1.75, which is $1/r$ for a $c$ that is read from all voxels, where $r$ is .57. What does it change for the judge, the scorer of the measures of the leaderboard? The 200 pictures of subject 1 that are set apart were drawn with both contrasts, in 8 steps: by this chapter's system, and by the first stage of MindDiffuser, whose $c$ is read from all voxels. That was a trial by hand; no command in the repository makes this table. Shares of what is right:
+# So a contrast of about 2 brings the signal to its full size. The recipe of the miniature has 1.75, which is $1/r$ for a $c$ that is read from all voxels, where $r$ is .57. What does it change for the judge, the scorer of {doc}`measuring`? The 200 pictures of subject 1 that are set apart were drawn with both contrasts, in 8 steps: by this chapter's system, and by the first stage of MindDiffuser, whose $c$ is read from all voxels. That was a trial by hand; no command in the repository makes this table. Shares of what is right:
 #
 # | | contrast | object | colour | place | background |
 # |---|---|---|---|---|---|
@@ -389,7 +389,7 @@ Markdown(table({name: scores[name] for name in names}, measures))
 
 
 # %% [markdown]
-# Means over subjects and pictures, with intervals over pictures. Object and place are of pictures that show one thing. Now the pairs, picture by picture within each subject, as in the measures of the leaderboard.
+# Means over subjects and pictures, with intervals over pictures. Object and place are of pictures that show one thing. Now the pairs, picture by picture within each subject, as in {doc}`measuring`.
 
 
 # %%
@@ -526,7 +526,7 @@ for strength in (0.45, 0.8):
 #
 # ## What the literature says
 #
-# {cite:t}`takagi2023high` had people and networks name the picture that a reconstruction belongs to, between two. By people $z$ alone was right in about 70 percent of cases, $c$ alone in 83, and both in 85. Their distractors are other reconstructions (the measures of the leaderboard), and the mean is taken over five samples. They also turn the model around and predict voxels from its parts: early cortex is predicted best by $z$, higher visual cortex by $c$. {doc}`what_the_brain_says` does so with the simulated subjects.
+# {cite:t}`takagi2023high` had people and networks name the picture that a reconstruction belongs to, between two. By people $z$ alone was right in about 70 percent of cases, $c$ alone in 83, and both in 85. Their distractors are other reconstructions ({doc}`measuring`), and the mean is taken over five samples. They also turn the model around and predict voxels from its parts: early cortex is predicted best by $z$, higher visual cortex by $c$. {doc}`what_the_brain_says` does so with the simulated subjects.
 #
 # {cite:t}`ozcelik2023natural` keep the scheme and replace both parts: the first guess is drawn by a deep VAE, and Versatile Diffusion refines it under decoded CLIP embeddings of picture and text. {cite:t}`scotti2023reconstructing` replace ridge regression by networks. {cite:t}`shirakawa2025spurious` look critically at how much of the meaning in such pictures is found in the brain, and how much comes from clusters that training and test pictures share.
 #

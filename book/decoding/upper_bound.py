@@ -21,7 +21,7 @@
 #
 # **Time** 40 minutes to read; the cells run in about 25 seconds.
 #
-# **Before this** {doc}`mind_diffuser_2`, the measures of the leaderboard.
+# **Before this** {doc}`mind_diffuser_2`, {doc}`measuring`.
 
 # %% mystnb={"image": {"alt": "The road of the book. You are in Part V, From brain to picture, at the chapter on the upper bound."}, "figure": {"caption": "Where you are: in Part V.", "name": "upper-bound-road"}} tags=["remove-input"]
 import matplotlib.pyplot as plt

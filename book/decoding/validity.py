@@ -21,7 +21,7 @@
 #
 # **Time** 50 minutes to read; the cells run in about 30 seconds.
 #
-# **Before this** {doc}`ridge` and the measures of the leaderboard.
+# **Before this** {doc}`ridge` and {doc}`measuring`.
 
 # %% mystnb={"image": {"alt": "The road of the book. You are in Part V, From brain to picture, at the chapter Is it real?"}, "figure": {"caption": "Where you are: in Part V.", "name": "validity-road"}} tags=["remove-input"]
 import matplotlib.pyplot as plt
