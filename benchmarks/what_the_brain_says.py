@@ -1,12 +1,11 @@
 """Which features are decoded from which region: ``python benchmarks/what_the_brain_says.py SCORES``, some ten minutes.
 
 For each of the book's four simulated subjects (``make subjects``), from all training pictures, SCORES, a JSON file,
-gets
-three tables. "decoded": by region and kind of features, the correlation of decoded and true features over the 200 test
-pictures, mean over features; "equal" is the same from as many voxels in each region, drawn by chance. "maps": by kind
-of features, how decoder weights and activation patterns from all voxels correlate over the voxels with what the noise-
-free responses of the simulation give; mean over features. "banded": by region, the median share of Gabor energy in
-what banded ridge explains of a voxel, the rest being CLIP's embedding.
+gets "voxels", by region, and four tables. "decoded": by region and kind of features, the correlation of decoded and
+true features over the 200 test pictures, mean over features; "equal": the same from as many voxels in each region,
+drawn by chance. "maps": by kind of features, how decoder weights and activation patterns from all voxels correlate over
+the voxels with what the noise-free responses of the simulation give; mean over features. "banded": by region, the
+median share of Gabor energy in what banded ridge explains of a voxel, the rest being CLIP's embedding.
 
 The kinds: "z", latents; "c", text embeddings; "embedding", CLIP's of the picture; and what the scorer reads off it,
 "object", "background" and "place", one feature an answer.

@@ -188,16 +188,16 @@ for kind in widths:
 # %% [markdown]
 # The first half of the claim holds. The latent is a small, blurred copy of the picture, and the place to find it is where the picture lies on the cortex point by point.
 #
-# The second half does not. In no region is $c$ decoded much better than in the others, and early cortex does not stand back. Yet no early voxel of this simulation knows a word. How can it be? A caption names the background, and a beach has other edges and colours than a street. The text embedding holds the background, the colours and the place beside the thing, and all but the thing are told by early voxels better than by any others. Only the *thing* itself is told better by the ventral and lateral streams.
+# The second half does not. In no region is $c$ decoded much better than in the others, and early cortex does not stand back. Yet no early voxel of this simulation knows a word. How can it be? A caption names the background, and a beach has other edges and colours than a street. The text embedding holds the background and the place beside the thing, and these two are told by early voxels better than by any others. Only the *thing* itself is told better by the ventral and lateral streams.
 #
 # So "$c$ from ventral" is half of the truth even where everything was built for it, and a system that reads $c$ from ventral voxels alone gives something away: from both together it is decoded better than from either. That a feature can be decoded from a region does not say that the region *represents* it. It says that something goes on there that differs between pictures that differ in the feature {cite}`kriegeskorte2019interpreting`.
 #
 # ### A fair race?
 #
-# Early cortex has more voxels than the other regions, and better ones. The same with 140 voxels from each region, drawn by chance:
+# Early cortex has more voxels than the other regions, and better ones. Here is the same with as many voxels from each region as the smallest has, 140 in subject 1, drawn by chance:
 
 # %%
-print(f"{'140 voxels of':18}" + "".join(f"{kind:>11}" for kind in widths))
+print(f"{'as many voxels of':18}" + "".join(f"{kind:>11}" for kind in widths))
 for region in ("early", "ventral", "lateral"):
     print(
         f"{region:18}"
@@ -205,7 +205,7 @@ for region in ("early", "ventral", "lateral"):
     )
 
 # %% [markdown]
-# All numbers fall, and their order stays. With as many voxels for each, the better signal of the early ones is still in it. There is no way to make regions equal in all respects.
+# All numbers fall. The latent, the background and the place keep their order, and so does the thing. For $c$ the regions are level. With as many voxels for each, the better signal of the early ones is still in it. There is no way to make regions equal in all respects.
 #
 # ## Which voxels a selection takes
 #
