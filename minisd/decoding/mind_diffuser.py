@@ -239,16 +239,20 @@ class MindDiffuser(Reconstructor):
             [part.requires_grad_() for part in moved], settings.learning_rate
         )
         rate = torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.decay)
+        left = torch.arange(len(z), device=z.device)
         for _ in tqdm(range(settings.iterations), desc="stage 2", delay=2, disable=not progress):
+            wanted = {name: values[left] for name, values in features.items()}
+            noises = [seeds[k] for k in left.tolist()]
             with torch.enable_grad():
-                x = self.walk(z, c, seeds, settings.inner_steps, settings.carried)
-                loss = view_loss(self.clip, x, features, units, settings.view)
+                x = self.walk(z[left], c[left], noises, settings.inner_steps, settings.carried)
+                loss = view_loss(self.clip, x, wanted, units, settings.view)
                 grads = torch.autograd.grad(loss.sum(), moved)
-            better = (loss.detach() < least) & (least > enough)
-            least = torch.where(better, loss.detach(), least)
+            better = left[loss.detach() < least[left]]
+            least[left] = torch.minimum(least[left], loss.detach())
             for kept, now in zip(best, (z, c), strict=True):
                 kept[better] = now.detach()[better]
-            if (least <= enough).all():
+            left = (least > enough).nonzero().flatten()
+            if not len(left):
                 break
             for part, grad in zip(moved, grads, strict=True):
                 part.grad = grad

@@ -248,6 +248,24 @@ def test_what_fits_well_enough_is_not_moved(systems, shown):
     assert torch.equal(c, features["c"])
 
 
+def test_what_is_not_moved_any_more_leaves_the_others_alone(systems, shown, monkeypatch):
+    system, fmri = systems["mind_diffuser"], shown("test")[0][:2]
+    features = system.decode(fmri)
+    second = {name: values[1:] for name, values in features.items()}
+    other = MindDiffuser(system.sd, system.clip, replace(SMALL, iterations=4, stop="expected"))
+    other.decoders = system.decoders
+    told = {1: torch.zeros(1), 2: torch.tensor([float("inf"), 0.0])}
+    monkeypatch.setattr(
+        "minisd.decoding.mind_diffuser.expected_loss", lambda _, some, *__: told[len(some["z"])]
+    )
+    alone = other.move(second, [2], progress=False)
+    both = other.move(features, [1, 2], progress=False)
+    for start, moved, whole in zip((features["z"], features["c"]), alone, both, strict=True):
+        assert not torch.equal(moved, start[1:])
+        assert torch.equal(whole[:1], start[:1])
+        assert (moved - whole[1:]).abs().mean() < 1e-3
+
+
 @pytest.mark.parametrize(("without", "same"), [("z", "c"), ("c", "z")])
 def test_what_is_left_out_makes_no_difference(systems, shown, without, same):
     system, fmri = systems["mind_diffuser"], shown("test")[0][:1]
