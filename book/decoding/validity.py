@@ -515,7 +515,7 @@ plt.show()
 #
 # ## An outlook on video
 #
-# The report says of video that "the core approach remains the same". Some of it does. There is a linear map from voxels to features and a generator that draws: MinD-Video {cite}`chen2023cinematic` stretches Stable Diffusion over time, where MinD-Vis drew single pictures. {cite:t}`nishimoto2011reconstructing` had no generator, and looked through 18 million seconds of clips for those whose predicted responses fit.
+# The report says of video that "the core approach remains the same" ({ref}`errata <slip-video>`). Some of it does. There is a linear map from voxels to features and a generator that draws: MinD-Video {cite}`chen2023cinematic` stretches Stable Diffusion over time, where MinD-Vis drew single pictures. {cite:t}`nishimoto2011reconstructing` had no generator, and looked through 18 million seconds of clips for those whose predicted responses fit.
 #
 # What does not remain is time. A voxel answers over ten seconds and more ({doc}`../brain/betas`), and the answers add up. Let $s_k$ be a voxel's response to the picture that flashes up at time $k\Delta$, $h$ the haemodynamic response and $e$ noise of standard deviation $\sigma$:
 #
@@ -690,7 +690,7 @@ for case, e in (
 #
 # ## The way on
 #
-# {doc}`../appendix/leaderboard`: all systems of this part side by side.
+# {doc}`full_size`: the same commands at the size of NSD and of Stable Diffusion, and what they need.
 
 # %%
 scratch.cleanup()
