@@ -142,8 +142,10 @@ def compare(folder: Path) -> None:
         same = np.isclose(ours["alphas"], other["alphas"], rtol=1e-3)
         assert same.mean() > 0.999, f"{side} chooses other penalties"
         a, b = (one["predicted"][:, same] for one in (ours, other))
-        # both sum in float32, in another order
-        assert np.abs(a - b).max() < 1e-3 * b.std(), f"{side} predicts something else"
+        # both sum in float32, in another order; where the penalty is least, rounding shows most
+        apart = np.abs(a - b) / b.std()
+        assert apart.max() < 1e-2, f"{side} predicts something else"
+        assert np.sqrt(np.square(apart).mean()) < 2e-4, f"{side} predicts something else"
 
 
 def spread(values: list[float]) -> str:
@@ -162,6 +164,7 @@ def main(folder: Path, device: str, scale: float, rounds: int) -> None:
     for _ in range(rounds):
         for side in SIDES:
             found[side].append(measure(folder, side, device))
+            print(f"{side}: {found[side][-1][0]:.1f} s", flush=True)
         compare(folder)
     seconds = {side: statistics.median(row[0] for row in rows) for side, rows in found.items()}
     fastest = min(time for side, time in seconds.items() if side != "minisd")

@@ -64,6 +64,9 @@ class MindDiffuserSettings:
         What of CLIP's view is compared.
     moved : {"z and c", "z"}
         The paper moves both, the published code z alone.
+    candidates : int
+        Noises that stage 2 chooses among before it moves anything: it goes on from the one whose picture fits the
+        decoded features best, as in Kneeland et al. 2023 (arXiv 2306.00927). 1 is the paper's and its code's.
     iterations : int
         At most so many; 0 leaves stage 2 out. The iterate that fits the decoded features best is kept: nothing of the
         truth is known.
@@ -96,6 +99,7 @@ class MindDiffuserSettings:
     without: Without = ""
     view: ViewSettings = field(default_factory=ViewSettings)
     moved: Moved = "z and c"
+    candidates: int = 1
     iterations: int = 300
     stop: Stop = "expected"
     inner_steps: int = 50
@@ -114,6 +118,8 @@ class MindDiffuserSettings:
             raise ValueError(f"stop is {self.stop!r}; it must be one of {get_args(Stop)}")
         if self.without not in get_args(Without):
             raise ValueError(f"without is {self.without!r}; it must be one of {get_args(Without)}")
+        if self.candidates < 1:
+            raise ValueError(f"candidates is {self.candidates}; it must be 1 or more")
         if self.iterations < 0 or (self.carried is not None and self.carried < 0):
             raise ValueError(
                 f"iterations is {self.iterations} and carried {self.carried}; they must be 0 or more"
@@ -167,11 +173,12 @@ class MindDiffuser(Reconstructor):
             some = {name: values[rows].to(self.sd.device) for name, values in features.items()}
             if self.settings.without:
                 some = self.leave_out(some)
-            z, c = some["z"], some["c"]
+            z, c, noises = some["z"], some["c"], seeds[rows]
             if self.settings.iterations:
-                z, c = self.move(some, seeds[rows], progress)
+                noises = self.choose(some, noises, progress)
+                z, c = self.move(some, noises, progress)
             with torch.no_grad():
-                parts.append(self.walk(z, c, seeds[rows], self.settings.steps))
+                parts.append(self.walk(z, c, noises, self.settings.steps))
         return torch.cat(parts).clamp(-1, 1)
 
     def leave_out(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -216,6 +223,26 @@ class MindDiffuser(Reconstructor):
             final=scheduler.final("ddim"),
         )  # fmt: skip
         return self.sd.decode(found)
+
+    @torch.no_grad()
+    def choose(
+        self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True
+    ) -> list[int]:
+        """Stage 2's first look: the seed, of each picture's `candidates`, whose picture fits the decoded features best.
+
+        A picture's candidates are its seed and those that follow it.
+        """
+        settings = self.settings
+        if settings.candidates == 1:
+            return list(seeds)
+        units, losses = best_units(self.decoders, settings.view), []
+        tried = range(settings.candidates)
+        for n in tqdm(tried, desc="candidates", delay=2, disable=not progress):
+            noises = [seed + n for seed in seeds]
+            x = self.walk(features["z"], features["c"], noises, settings.inner_steps)
+            losses.append(view_loss(self.clip, x, features, units, settings.view))
+        best = torch.stack(losses).argmin(0).tolist()
+        return [seed + n for seed, n in zip(seeds, best, strict=True)]
 
     def move(
         self, features: Mapping[str, Tensor], seeds: Sequence[int], progress: bool = True

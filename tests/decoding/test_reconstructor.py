@@ -222,6 +222,22 @@ def test_stage_two_comes_nearer_to_the_decoded_features(systems, shown):
     assert (after < 0.98 * before).all()
 
 
+def test_stage_two_begins_with_the_noise_that_fits_best(systems, shown):
+    system, fmri = systems["mind_diffuser"], shown("test")[0][:3]
+    features = system.decode(fmri)
+    other = MindDiffuser(system.sd, system.clip, replace(SMALL, candidates=3))
+    other.decoders = system.decoders
+    seeds, losses = [1, 2, 3], []
+    for n in range(3):
+        x = system.walk(features["z"], features["c"], [seed + n for seed in seeds], 3)
+        losses.append(loss_of(system, x, features))
+    best = torch.stack(losses).argmin(0)
+    assert best.any()  # or the first of each would do
+    expected = (torch.tensor(seeds) + best).tolist()
+    assert other.choose(features, seeds, progress=False) == expected
+    assert system.choose(features, seeds) == seeds
+
+
 def test_the_expected_loss_is_that_of_the_true_pictures(systems, shown):
     """What the folds of the training pictures promise is what test pictures have, nearly."""
     system, (fmri, seen) = systems["mind_diffuser"], shown("test")
@@ -368,6 +384,7 @@ def test_bad_input_is_named(systems, shown, sd, clip, tmp_path):
         ({"stop": "soon"}, "stop is 'soon'"),
         ({"without": "z and c"}, "without is 'z and c'"),
         ({"iterations": -1}, "iterations is -1"),
+        ({"candidates": 0}, "candidates is 0"),
         ({"strength": 0.0}, "strength is 0.0"),
     ],
 )
