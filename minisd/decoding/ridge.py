@@ -157,21 +157,25 @@ class _Outside:
         self.sums: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def __call__(self, y: Tensor, predicted: Tensor) -> Tensor:
-        """Score features [n, t] by predictions at each penalty [a, n, t], both less the mean of the fold's rest."""
+        """Score features [n, t] by predictions at a penalty [1, n, t], both less the mean of the fold's rest."""
         error = (predicted - y).square_().sum(1)
         self.sums.append((error.cpu(), y.square().sum(0).cpu(), predicted.square().sum(1).cpu()))
         return -error / len(y)
 
-    def total(self, folds: int) -> tuple[Tensor, ...]:
-        """Sums over folds: squared errors [A, T], squared features [T], squared predictions [A, T]."""
-        batches = len(self.sums) // folds
-        return tuple(
-            sum(
-                torch.cat([part[k] for part in self.sums[f * batches : (f + 1) * batches]], dim=-1)
-                for f in range(folds)
-            )
+    def total(self, folds: int, penalties: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums over folds: squared errors [A, T], squared features [T], squared predictions [A, T].
+
+        Himalaya goes through folds, in each through penalties, and with each through batches of features.
+        """
+        batches = len(self.sums) // (folds * penalties)
+        steps = [self.sums[n : n + batches] for n in range(0, len(self.sums), batches)]
+        error, power, predicted = (
+            torch.stack([torch.cat([part[k].flatten() for part in step]) for step in steps])
+            .unflatten(0, (folds, penalties))
+            .sum(0)
             for k in range(3)
         )
+        return error, power[0], predicted
 
 
 def fit_ridge(
@@ -285,10 +289,11 @@ def _fit_block(
             cv=splits,
             fit_intercept=True,
             n_targets_batch=settings.batch,
+            n_alphas_batch=1,  # for each at once it holds a matrix of pictures by pictures
         )
     best = best.cpu()
     chosen = (best[:, None] - alphas).abs().argmin(1)[None]  # [1, T]
-    error, power, predicted = outside.total(settings.folds)
+    error, power, predicted = outside.total(settings.folds, len(alphas))
     error, predicted = error.gather(0, chosen)[0], predicted.gather(0, chosen)[0]
     return {
         "left": (x.T @ dual.to(x)).cpu(),
