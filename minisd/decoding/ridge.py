@@ -151,30 +151,27 @@ class Ridge:
 
 
 class _Outside:
-    """Himalaya's score, the negative squared error; on the way it keeps sums over what lies out of fold."""
+    """Himalaya's score, the negative squared error; on the way it keeps sums over what lies out of fold.
 
-    def __init__(self) -> None:
-        self.sums: list[tuple[Tensor, Tensor, Tensor]] = []
+    It goes through folds, in each through penalties [A], and with each through batches of features [T].
+    """
+
+    def __init__(self, folds: int, penalties: int, features: int, dtype: torch.dtype) -> None:
+        # one place for all: small tensors between large ones that come and go would leave holes in memory
+        self.sums, self.at = torch.empty(3, folds, penalties, features, dtype=dtype), 0
 
     def __call__(self, y: Tensor, predicted: Tensor) -> Tensor:
         """Score features [n, t] by predictions at a penalty [1, n, t], both less the mean of the fold's rest."""
         error = (predicted - y).square_().sum(1)
-        self.sums.append((error.cpu(), y.square().sum(0).cpu(), predicted.square().sum(1).cpu()))
+        start, self.at = self.at, self.at + y.shape[1]
+        sums = error[0], y.square().sum(0), predicted.square().sum(1)[0]
+        for kept, one in zip(self.sums, sums, strict=True):
+            kept.view(-1)[start : self.at] = one
         return -error / len(y)
 
-    def total(self, folds: int, penalties: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums over folds: squared errors [A, T], squared features [T], squared predictions [A, T].
-
-        Himalaya goes through folds, in each through penalties, and with each through batches of features.
-        """
-        batches = len(self.sums) // (folds * penalties)
-        steps = [self.sums[n : n + batches] for n in range(0, len(self.sums), batches)]
-        error, power, predicted = (
-            torch.stack([torch.cat([part[k].flatten() for part in step]) for step in steps])
-            .unflatten(0, (folds, penalties))
-            .sum(0)
-            for k in range(3)
-        )
+    def total(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums over folds: squared errors [A, T], squared features [T], squared predictions [A, T]."""
+        error, power, predicted = self.sums.sum(1)
         return error, power[0], predicted
 
 
@@ -279,7 +276,8 @@ def _fit_block(
 
     y = y.to(x.device)
     mean = y.mean(0)
-    alphas, outside = torch.tensor(settings.alphas, dtype=x.dtype), _Outside()
+    alphas = torch.tensor(settings.alphas, dtype=x.dtype)
+    outside = _Outside(settings.folds, len(alphas), y.shape[1], x.dtype)
     with _backend(settings.device):
         best, dual, _, _ = solve_kernel_ridge_cv_eigenvalues(
             kernel,
@@ -293,7 +291,7 @@ def _fit_block(
         )
     best = best.cpu()
     chosen = (best[:, None] - alphas).abs().argmin(1)[None]  # [1, T]
-    error, power, predicted = outside.total(settings.folds, len(alphas))
+    error, power, predicted = outside.total()
     error, predicted = error.gather(0, chosen)[0], predicted.gather(0, chosen)[0]
     return {
         "left": (x.T @ dual.to(x)).cpu(),
