@@ -287,7 +287,7 @@ def _fit_block(
             cv=splits,
             fit_intercept=True,
             n_targets_batch=settings.batch,
-            n_alphas_batch=1,  # for each at once it holds a matrix of pictures by pictures
+            n_alphas_batch=1,  # himalaya holds a matrix of pictures by pictures for each
         )
     best = best.cpu()
     chosen = (best[:, None] - alphas).abs().argmin(1)[None]  # [1, T]
